@@ -1,0 +1,34 @@
+"""Information-bottleneck spatial attention for the OpenMMLab toolboxes.
+
+``custom_imports = dict(imports=['aib_mm'])`` in a config registers everything: the core
+in mmengine's root registries, and the parts for each host that is installed.
+"""
+
+from aib_mm import (
+    adversarial,
+    attention,
+    encoders,
+    hooks,
+    interpret,
+    losses,
+    noise,
+    quantizer,
+)
+from aib_mm.checkpoint import allow_mmengine_checkpoints
+from aib_mm.hosts import register_hosts
+from aib_mm.version import __version__
+
+__all__ = [
+    '__version__',
+    'adversarial',
+    'attention',
+    'encoders',
+    'hooks',
+    'interpret',
+    'losses',
+    'noise',
+    'quantizer',
+]
+
+allow_mmengine_checkpoints()
+register_hosts()

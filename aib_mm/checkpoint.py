@@ -1,0 +1,156 @@
+"""Checkpoints of mmengine and torch's safe loader.
+
+Since torch 2.6 ``torch.load`` refuses, unless told otherwise, every class a checkpoint
+names that was not declared safe. mmengine's own checkpoints name its ``HistoryBuffer``
+and numpy arrays, so that neither ``--resume`` nor a test can read them. The loader is
+kept safe here: what mmengine writes is declared, and nothing else.
+"""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Collection
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.utils import digit_version
+from torch import serialization
+
+#: Keys of a checkpoint from which ``Runner.resume`` can go on.
+RESUME_KEYS = ('meta', 'state_dict', 'message_hub', 'optimizer')
+#: numpy 1 and numpy 2 write different names for the same functions.
+_NUMPY_MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')
+_DTYPE_CODES = np.typecodes['AllInteger'] + np.typecodes['AllFloat'] + '?US'
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used: the file, the cause and the remedy."""
+
+
+def _history_statistic(owner: object, name: str) -> Callable:
+    """Stand in for ``getattr`` in a checkpoint, for one use of it only.
+
+    A ``HistoryBuffer`` is pickled together with its statistics, each as
+    ``getattr(HistoryBuffer, 'mean')``. ``getattr`` itself would open every attribute
+    of every allowed object to a checkpoint.
+    """
+    if owner is HistoryBuffer and name in HistoryBuffer._statistics_methods:
+        return getattr(HistoryBuffer, name)
+    raise pickle.UnpicklingError(
+        f'a checkpoint may ask for the statistics of HistoryBuffer only, this one '
+        f'asks for attribute {name!r} of {owner!r}'
+    )
+
+
+def _multiarray() -> ModuleType:
+    try:
+        return import_module('numpy._core.multiarray')
+    except ImportError:
+        return import_module('numpy.core.multiarray')
+
+
+def _safe_globals() -> list[Any]:
+    """What mmengine's checkpoints name, as ``add_safe_globals`` wants it."""
+    HistoryBuffer()  # fills in the statistics that _history_statistic looks up
+    functions = [
+        (getattr(_multiarray(), name), f'{module}.{name}')
+        for module in _NUMPY_MODULES
+        for name in ('_reconstruct', 'scalar')
+    ]
+    dtype_classes = {type(np.dtype(code)) for code in _DTYPE_CODES}
+    return [
+        HistoryBuffer,
+        (_history_statistic, 'builtins.getattr'),
+        *functions,
+        np.ndarray,
+        np.dtype,
+        *dtype_classes,
+    ]
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Let torch's safe loader read the checkpoints that mmengine writes.
+
+    Called by ``import aib_mm``; calling it again changes nothing. Before torch 2.6
+    there is nothing to do: ``torch.load`` is not strict there unless asked to be.
+    """
+    if digit_version(torch.__version__) >= digit_version('2.6.0'):
+        serialization.add_safe_globals(_safe_globals())
+
+
+def check_checkpoint(path: str | Path, keys: Collection[str] = ()) -> None:
+    """Raise unless the Runner will be able to load a checkpoint.
+
+    The file is read by the loader that the Runner uses later, but the tensors stay on
+    disk, so that it costs little for a large file. An address such as
+    ``https://…`` or ``torchvision://…`` is left to mmengine.
+
+    Args:
+        path: a local file or an address.
+        keys: entries that the checkpoint must have; ``RESUME_KEYS`` for resuming.
+
+    Raises:
+        CheckpointError: names the file, the cause and the remedy.
+    """
+    path = os.fspath(path)
+    if '://' in path:
+        return
+    file = Path(path).expanduser()
+    if not file.is_file():
+        cause = 'is a folder' if file.is_dir() else 'does not exist'
+        raise CheckpointError(
+            f'checkpoint {path} {cause}; give the path of a .pth file '
+            f'(looked for at {file.absolute()})'
+        )
+    content = _read(file)
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f'checkpoint {path} holds a {type(content).__name__}, not the dict of a '
+            f'checkpoint; give a file that a Runner saved'
+        )
+    missing = [key for key in keys if key not in content]
+    if missing:
+        raise CheckpointError(
+            f'checkpoint {path} has no {", ".join(missing)}, so training cannot go on '
+            f'from it; to start anew from its weights, leave --resume out and pass '
+            f'--cfg-options load_from={path}'
+        )
+
+
+def _read(file: Path) -> Any:
+    """Load ``file`` with its tensors left on disk where its format allows it."""
+    try:
+        # Only the zip format, which torch.save has written since 1.6, can be mapped.
+        mapped = zipfile.is_zipfile(file)
+        return torch.load(file, map_location='cpu', mmap=mapped)
+    except Exception as error:  # whatever a broken file makes the unpickler raise
+        raise CheckpointError(_unreadable(file, error)) from error
+
+
+def _unreadable(file: Path, error: Exception) -> str:
+    refused = _refused_globals(file)
+    if refused:
+        return (
+            f'checkpoint {file} names {", ".join(refused)}, which the safe loader does '
+            f'not allow; if you trust its source, set '
+            f'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1, which lets it run any code'
+        )
+    if isinstance(error, PermissionError):
+        return f'checkpoint {file} may not be read by this user; change its permissions'
+    reason = str(error).partition('\n')[0] or type(error).__name__
+    return (
+        f'checkpoint {file} cannot be read, it is damaged or no checkpoint at all '
+        f'({reason}); copy or download it again'
+    )
+
+
+def _refused_globals(file: Path) -> list[str]:
+    try:
+        return sorted(serialization.get_unsafe_globals_in_checkpoint(file))
+    except Exception:  # not a zip file, or one cut short: there is nothing to list
+        return []

@@ -1,0 +1,147 @@
+"""Several processes on a machine without a GPU.
+
+``--launcher pytorch`` makes mmengine select a CUDA device before anything else, which
+fails where there is none. ``prepare_cpu_distributed`` does what the Runner would have
+done, on gloo; the Runner then finds a process group and leaves it alone.
+"""
+
+import datetime
+import os
+import subprocess
+import warnings
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from torch import distributed
+
+#: Per launcher: the variables that hold rank, number of processes and local rank.
+_LAUNCHER_VARIABLES = {
+    'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    'mpi': (
+        'OMPI_COMM_WORLD_RANK',
+        'OMPI_COMM_WORLD_SIZE',
+        'OMPI_COMM_WORLD_LOCAL_RANK',
+    ),
+}
+_DEFAULT_PORT = '29500'  # of torch.distributed, and of mmengine
+#: Wrappers that take torch's ``device_ids``; others are passed on as they are.
+_DDP_TYPES = ('MMDistributedDataParallel', 'DistributedDataParallel')
+_SYNC_NORMS = ('SyncBN', 'MMSyncBN', torch.nn.SyncBatchNorm)
+
+
+def prepare_cpu_distributed(cfg: Config, launcher: str) -> bool:
+    """Make a config run in several processes without a GPU; call before the Runner.
+
+    Without a GPU and with a launcher: starts a gloo process group from the launcher's
+    environment variables, sets ``cfg.model_wrapper_cfg`` for the CPU (what the config
+    sets there is kept, ``device_ids`` apart) and replaces SyncBN, which torch has for
+    GPUs only, by BN. With a GPU, or with launcher ``'none'``, nothing changes.
+
+    Args:
+        cfg: the whole config; changed in place.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+
+    Returns:
+        Whether the config now runs on gloo.
+
+    Raises:
+        ValueError: unknown launcher.
+        RuntimeError: a variable that the launcher should have set is missing.
+    """
+    if launcher == 'none':
+        return False
+    if launcher not in _LAUNCHER_VARIABLES:
+        allowed = ['none', *_LAUNCHER_VARIABLES]
+        raise ValueError(f'launcher must be one of {allowed}, got {launcher!r}')
+    if get_device() != 'cpu':
+        return False
+    if not distributed.is_initialized():
+        os.environ.update(_rendezvous(launcher))
+        distributed.init_process_group('gloo', **_timeout(cfg))
+    cfg.launcher = launcher
+    cfg.model_wrapper_cfg = _cpu_wrapper(cfg)
+    cfg.sync_bn = None
+    replaced = _replace_sync_bn(cfg.get('model'))
+    if replaced and distributed.get_rank() == 0:
+        warnings.warn(
+            f'{replaced} SyncBN layer settings run as BN: without a GPU each process '
+            f'normalises its own part of the batch',
+            stacklevel=2,
+        )
+    return True
+
+
+def shut_down() -> None:
+    """End the process group, if there is one, after work that succeeded."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _rendezvous(launcher: str) -> dict[str, str]:
+    """The variables of torch's ``env://`` method, from the launcher's own."""
+    names = _LAUNCHER_VARIABLES[launcher]
+    address = 'MASTER_ADDR'
+    if launcher == 'slurm' and address not in os.environ:
+        address = 'SLURM_NODELIST'
+    missing = [name for name in (*names, address) if name not in os.environ]
+    if missing:
+        raise RuntimeError(
+            f'launcher {launcher!r} needs the environment variables '
+            f'{", ".join(missing)}; start through tools/dist_train.sh, '
+            f'tools/slurm_train.sh or mpirun with MASTER_ADDR set, or use '
+            f'--launcher none'
+        )
+    rank, world_size, local_rank = (os.environ[name] for name in names)
+    return {
+        'RANK': rank,
+        'WORLD_SIZE': world_size,
+        'LOCAL_RANK': local_rank,
+        'MASTER_ADDR': os.environ.get('MASTER_ADDR') or _first_slurm_host(),
+        'MASTER_PORT': os.environ.get('MASTER_PORT', _DEFAULT_PORT),
+    }
+
+
+def _first_slurm_host() -> str:
+    hosts = subprocess.run(
+        ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return hosts.stdout.split()[0]
+
+
+def _timeout(cfg: Config) -> dict[str, Any]:
+    seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+    return {} if seconds is None else {'timeout': datetime.timedelta(seconds=seconds)}
+
+
+def _cpu_wrapper(cfg: Config) -> ConfigDict:
+    wrapper = ConfigDict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    asked = cfg.get('model_wrapper_cfg') or {}
+    kind = asked.get('type', wrapper.type)
+    if getattr(kind, '__name__', kind) not in _DDP_TYPES:
+        return asked
+    wrapper.update(asked)
+    wrapper.device_ids = None
+    return wrapper
+
+
+def _replace_sync_bn(node: Any) -> int:
+    """Turn every SyncBN into BN below ``node``; returns how many."""
+    if isinstance(node, list | tuple):
+        return sum(_replace_sync_bn(child) for child in node)
+    if not isinstance(node, dict):
+        return 0
+    count = sum(_replace_sync_bn(child) for child in node.values())
+    if node.get('type') in _SYNC_NORMS:
+        node['type'] = 'BN'
+        count += 1
+    return count

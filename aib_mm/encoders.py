@@ -1,0 +1,125 @@
+"""Encoders ``p(z|x, a)``: from attended features to the latent z (paper, 3.3.2)."""
+
+from typing import NamedTuple
+
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from aib_mm import gaussian
+from aib_mm.errors import check_count
+from aib_mm.registry import build_part
+
+
+class Latent(NamedTuple):
+    """Samples of z and, where its density is known, mean and std.
+
+    ``samples`` is ``(L_z, N, K)``, or ``(L_z, N, K, H, W)`` for a latent per position;
+    ``mean`` and ``std`` are one such sample in shape, or None.
+    """
+
+    samples: Tensor
+    mean: Tensor | None = None
+    std: Tensor | None = None
+
+
+class LatentEncoder(BaseModule):
+    """Body, global average pooling, and one FC layer to the latent.
+
+    Args:
+        body: config of the module between attended features and pooling; it has
+            ``out_channels`` and gives a map or a tuple of maps, of which the last
+            counts. None pools the features themselves.
+        latent_dim: K.
+        in_features: channels after the body; needed only if ``body`` has no
+            ``out_channels``.
+    """
+
+    has_density: bool
+    parameters_per_dim: int
+
+    def __init__(
+        self,
+        body: dict | None = None,
+        latent_dim: int = 256,
+        in_features: int | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        check_count('latent_dim', latent_dim, 1)
+        self.body = build_part(body)
+        in_features = in_features or getattr(self.body, 'out_channels', None)
+        if in_features is None:
+            raise ValueError(
+                f'{type(self).__name__} cannot tell the channels of its body '
+                f'{body!r}: set in_features'
+            )
+        self.latent_dim = latent_dim
+        self.fc = nn.Linear(in_features, self.parameters_per_dim * latent_dim)
+
+    def forward(self, x: Tensor, num_samples: int) -> Latent:
+        """``(N, C, H, W)`` to z with ``num_samples`` draws; 0 is the mean latent."""
+        raise NotImplementedError
+
+    def _encode(self, x: Tensor) -> Tensor:
+        h = x if self.body is None else self.body(x)
+        h = h[-1] if isinstance(h, tuple | list) else h
+        return self.fc(h.mean(dim=(-2, -1)))
+
+
+@MODELS.register_module()
+class GaussianEncoder(LatentEncoder):
+    """``z ~ N(mean, std²)``, both from one FC layer of 2K outputs (Fig. 5a).
+
+    Eager about precision: mean, std and the draw are float32 also under autocast.
+    """
+
+    has_density = True
+    parameters_per_dim = 2
+
+    def forward(self, x: Tensor, num_samples: int) -> Latent:
+        mean, std = gaussian.split_mean_std(self._encode(x))
+        return Latent(gaussian.sample(mean, std, num_samples), mean, std)
+
+
+@MODELS.register_module()
+class NoiseEncoder(LatentEncoder):
+    """``z = Enc(x_noisy, a)``: the draw came with the features (Fig. 5b and 5c).
+
+    The noise itself is ``AIBAttention(noise=…)``, which also counts L_z; here every
+    row of the input gives one z, whose density is not known.
+    """
+
+    has_density = False
+    parameters_per_dim = 1
+
+    def forward(self, x: Tensor, num_samples: int) -> Latent:
+        return Latent(self._encode(x).unsqueeze(0))
+
+
+@MODELS.register_module()
+class LatentDecoder(BaseModule):
+    """``q(y|z)``: FC(K, K), ReLU, FC(K, C) for VGG; ReLU, FC(K, C) for WRN (Table 1).
+
+    Args:
+        num_classes: C.
+        latent_dim: K.
+        hidden: whether there is the first FC layer.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        latent_dim: int,
+        hidden: bool = True,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        first: list[nn.Module] = [nn.Linear(latent_dim, latent_dim)] if hidden else []
+        self.layers = nn.Sequential(
+            *first, nn.ReLU(), nn.Linear(latent_dim, num_classes)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """``(..., K)`` to logits ``(..., num_classes)``."""
+        return self.layers(z)

@@ -1,0 +1,107 @@
+"""Diagonal Gaussians: parameters, samples, and the divergence from N(0, I).
+
+The attention map (paper, 3.3.1) and the latent (paper, 3.3.2) are both distributed
+as ``N(mean, std²)``, element by element.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aib_mm.errors import choose
+
+REDUCTIONS = ('mean', 'sum')  # over the latent dimensions
+
+# Below this std, ``log(std²)`` and its gradient leave the range of float32.
+MIN_STD = 1e-6
+
+
+def softplus_std(raw: Tensor, shift: float = 5.0) -> Tensor:
+    """Standard deviation from an unconstrained prediction: ``softplus(raw - shift)``.
+
+    The paper says softplus; the shift of 5 is the authors' released code. It starts
+    the noise small (0.0067 at ``raw = 0``), so that training begins almost
+    deterministically. Computed in float32 at least, and never below ``MIN_STD``.
+    """
+    raw = raw if raw.dtype == torch.float64 else raw.float()
+    return F.softplus(raw - shift).clamp_min(MIN_STD)
+
+
+def split_mean_std(
+    parameters: Tensor, dim: int = 1, shift: float = 5.0
+) -> tuple[Tensor, Tensor]:
+    """Split ``(N, 2K, ...)`` into mean and std, each ``(N, K, ...)``.
+
+    The first K channels are the mean, the last K the std before ``softplus_std``
+    (paper, 4.1.1).
+
+    Raises:
+        ValueError: ``parameters`` has an odd size along ``dim``.
+    """
+    size = parameters.shape[dim]
+    if size % 2:
+        raise ValueError(
+            f'mean and std need an even number of channels along dim {dim}, '
+            f'got {size} (shape {tuple(parameters.shape)})'
+        )
+    mean, raw = parameters.chunk(2, dim=dim)
+    std = softplus_std(raw, shift)
+    return mean.to(std.dtype), std
+
+
+def sample(mean: Tensor, std: Tensor, num_samples: int) -> Tensor:
+    """Draw ``mean + std * eps``, ``eps ~ N(0, I)``, with gradients to both.
+
+    Args:
+        mean: any shape.
+        std: as ``mean``.
+        num_samples: how many; 0 stands for the mean itself, without randomness.
+
+    Returns:
+        ``(max(num_samples, 1), *mean.shape)``.
+    """
+    if num_samples == 0:
+        return mean.unsqueeze(0)
+    noise = torch.randn(
+        num_samples, *mean.shape, dtype=mean.dtype, device=mean.device
+    )
+    return mean + std * noise
+
+
+def kl_to_standard_normal(
+    mean: Tensor, std: Tensor, reduction: str = 'mean'
+) -> Tensor:
+    r"""``KL[N(mean, std²) ‖ N(0, I)]`` in nats (paper, Eq. 19).
+
+    .. math:: -\frac{1}{2K} \sum_{i=1}^{K} (1 + \log\sigma_i^2 - \mu_i^2 - \sigma_i^2)
+
+    Args:
+        mean: ``(N, K)`` or ``(N, K, H, W)``.
+        std: positive, as ``mean``.
+        reduction: ``'mean'``, as Eq. 19: over the K latent dimensions, the batch and
+            the positions. ``'sum'``: over K, then the mean over the rest, which is the
+            divergence of the whole latent and what the released code uses.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: an unknown reduction, or shapes that differ.
+    """
+    choose('reduction', reduction, REDUCTIONS)
+    kl = kl_elements(mean, std)
+    return kl.mean() if reduction == 'mean' else kl.sum(dim=1).mean()
+
+
+def kl_elements(mean: Tensor, std: Tensor) -> Tensor:
+    """What each element contributes to ``kl_to_standard_normal``, in nats.
+
+    Raises:
+        ValueError: shapes that differ.
+    """
+    if mean.shape != std.shape:
+        raise ValueError(
+            'mean and std must have the same shape, got '
+            f'{tuple(mean.shape)} and {tuple(std.shape)}'
+        )
+    return 0.5 * (mean.square() + std.square() - 1.0) - std.log()

@@ -1,0 +1,180 @@
+"""Hooks for any host's Runner: losses for foreign heads, and monitoring."""
+
+from functools import partial
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from aib_mm.attention import (
+    AIBAttention,
+    AttendedFeatures,
+    AttentionMaps,
+    attention_modules,
+)
+from aib_mm.errors import check_count
+from aib_mm.quantizer import anchor_usage, perplexity
+
+
+class _ForwardObserver(Hook):
+    """A hook that watches forward passes during training and lets go afterwards."""
+
+    def __init__(self) -> None:
+        self._handles: list[Any] = []
+
+    def after_train(self, runner: Runner) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+
+@HOOKS.register_module()
+class AIBLossHook(_ForwardObserver):
+    """Add the quantisation losses to the loss dict of a model whose heads are foreign.
+
+    Heads of aib_mm take the losses themselves. A head that knows nothing of the
+    attention leaves them; this hook then adds ``loss_vq`` and ``loss_cmt`` (paper,
+    Eq. 18) to what the model returns in ``mode='loss'``.
+
+    Args:
+        vq_weight: of Eq. 16.
+        commit_weight: of Eq. 17.
+    """
+
+    def __init__(self, vq_weight: float = 0.4, commit_weight: float = 0.1) -> None:
+        super().__init__()
+        self.vq_weight = vq_weight
+        self.commit_weight = commit_weight
+        self._attended: list[AttendedFeatures] = []
+
+    def before_train(self, runner: Runner) -> None:
+        for module in attention_modules(runner.model).values():
+            self._handles.append(module.register_forward_hook(self._keep))
+        model = runner.model
+        model = model.module if is_model_wrapper(model) else model
+        self._handles.append(model.register_forward_pre_hook(self._clear))
+        self._handles.append(model.register_forward_hook(self._add))
+
+    def _clear(self, model: nn.Module, inputs: Any) -> None:
+        self._attended.clear()
+
+    def _keep(self, module: nn.Module, inputs: Any, output: AttendedFeatures) -> None:
+        if module.training:
+            self._attended.append(output)
+
+    def _add(self, model: nn.Module, inputs: Any, output: Any) -> Any:
+        attended, self._attended = self._attended, []
+        if not model.training or not isinstance(output, dict):
+            return output
+        for features in attended:
+            losses = features.losses
+            if losses:
+                vq = self.vq_weight * losses['vq_loss']
+                commit = self.commit_weight * losses['commit_loss']
+                output['loss_vq'] = output.get('loss_vq', 0) + vq
+                output['loss_cmt'] = output.get('loss_cmt', 0) + commit
+        return output
+
+
+@HOOKS.register_module()
+class AIBMonitorHook(_ForwardObserver):
+    """Log what the attention does, through the Runner's log and visualizer backends.
+
+    Every ``interval`` iterations, per ``AIBAttention`` and level:
+
+    - to the training log, and with it to every backend: mean of the attention, its
+      spread over positions (std of the mean map), mean of its std, and with a quantiser
+      the perplexity of the anchors in use;
+    - to the backends alone: value of each anchor and share of positions that took it.
+
+    The divergence in nats, ``kl_nats``, is in the loss dict of aib_mm's heads and so
+    already in the log.
+
+    Args:
+        interval: iterations between two looks.
+        max_anchors: anchors written one by one; of more, only the perplexity and the
+            range are written, and this is said once.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self, interval: int = 50, max_anchors: int = 64) -> None:
+        super().__init__()
+        check_count('interval', interval, 1)
+        check_count('max_anchors', max_anchors, 0)
+        self.interval = interval
+        self.max_anchors = max_anchors
+        self._due = False
+
+    def before_train(self, runner: Runner) -> None:
+        modules = attention_modules(runner.model)
+        for name, module in modules.items():
+            prefix = 'attention' if len(modules) == 1 else name
+            observe = partial(self._observe, runner, prefix)
+            self._handles.append(module.register_forward_hook(observe))
+            count = _num_anchors(module)
+            if count > self.max_anchors:
+                print_log(
+                    f'AIBMonitorHook: {name} has {count} anchors, more than '
+                    f'max_anchors={self.max_anchors}: their values and shares are not '
+                    'logged one by one',
+                    logger='current',
+                )
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        self._due = self.every_n_train_iters(runner, self.interval)
+
+    def _observe(
+        self,
+        runner: Runner,
+        prefix: str,
+        module: AIBAttention,
+        inputs: Any,
+        output: AttendedFeatures,
+    ) -> None:
+        if not (self._due and module.training):
+            return
+        for level, maps in enumerate(output.attention):
+            name = prefix if len(output.attention) == 1 else f'{prefix}.{level}'
+            for key, value in attention_statistics(maps).items():
+                runner.message_hub.update_scalar(f'train/{name}_{key}', value)
+            if maps.indices is not None:
+                self._log_anchors(runner, name, module, maps.indices)
+
+    def _log_anchors(
+        self, runner: Runner, name: str, module: AIBAttention, indices: Tensor
+    ) -> None:
+        anchors = module.quantizer.anchors.detach()
+        usage = anchor_usage(indices, len(anchors))
+        scalars = {
+            f'{name}/anchor_min': anchors.min(),
+            f'{name}/anchor_max': anchors.max(),
+        }
+        if len(anchors) <= self.max_anchors:
+            for i, (value, share) in enumerate(zip(anchors, usage, strict=True)):
+                scalars[f'{name}/anchor/{i:02d}'] = value
+                scalars[f'{name}/share/{i:02d}'] = share
+        hub, step = runner.message_hub, runner.iter + 1
+        hub.update_scalar(f'train/{name}_perplexity', perplexity(usage).item())
+        runner.visualizer.add_scalars(
+            {key: value.item() for key, value in scalars.items()}, step=step
+        )
+
+
+def attention_statistics(maps: AttentionMaps) -> dict[str, float]:
+    """Mean and spread over positions of the mean attention, and mean of its std."""
+    return {
+        'mean': maps.mean.mean().item(),
+        'spread': maps.mean.flatten(1).std(dim=1, correction=0).mean().item(),
+        'std': maps.std.mean().item(),
+    }
+
+
+def _num_anchors(module: AIBAttention) -> int:
+    return 0 if module.quantizer is None else module.quantizer.anchors.numel()

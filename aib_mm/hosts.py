@@ -1,0 +1,181 @@
+"""Finds the host toolboxes, registers aib_mm's part for each, and knows their versions.
+
+An absent host is skipped in silence. One that is installed and broken gives one warning
+with the real error, and the others still register.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+import warnings
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+#: Host package -> the folder of aib_mm that may import it.
+HOST_PARTS = MappingProxyType({'mmpretrain': 'aib_mm.classification'})
+
+
+@dataclass(frozen=True)
+class HostState:
+    """What became of one host.
+
+    ``error`` is set for a broken host only: the exception that importing the host or
+    aib_mm's part for it raised.
+    """
+
+    host: str
+    part: str
+    state: Literal['registered', 'absent', 'broken']
+    error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A package of the stack and what it was tested with.
+
+    ``distributions`` are the names it is installed under, ``upstream`` and ``onedl``
+    the tested versions (the same where both families share the package).
+    """
+
+    module: str
+    distributions: tuple[str, ...]
+    upstream: str
+    onedl: str
+
+
+@dataclass(frozen=True)
+class VersionCheck:
+    """A requirement beside what is installed; ``found`` is None when nothing is."""
+
+    requirement: Requirement
+    distribution: str | None
+    found: str | None
+
+    @property
+    def tested(self) -> str:
+        """The tested version of the family that the distribution belongs to."""
+        onedl = (self.distribution or '').startswith('onedl')
+        return self.requirement.onedl if onedl else self.requirement.upstream
+
+    @property
+    def inside(self) -> bool:
+        """Whether nothing is installed or the tested release line (``major.minor``)."""
+        return self.found is None or _line(self.found) == _line(self.tested)
+
+
+REQUIREMENTS = (
+    Requirement('torch', ('torch',), '2.11.0', '2.11.0'),
+    Requirement('torchvision', ('torchvision',), '0.26.0', '0.26.0'),
+    Requirement('mmengine', ('mmengine', 'onedl-mmengine'), '0.10.7', '0.10.12'),
+    Requirement('mmcv', ('mmcv', 'mmcv-lite', 'onedl-mmcv'), '2.1.0', '2.3.6'),
+    Requirement('mmdet', ('mmdet', 'onedl-mmdetection'), '3.3.0', '3.5.1'),
+    Requirement('mmseg', ('mmsegmentation', 'onedl-mmsegmentation'), '1.2.2', '1.4.2'),
+    Requirement('mmpretrain', ('mmpretrain', 'onedl-mmpretrain'), '1.2.0', '1.3.6'),
+)
+
+_states: dict[str, HostState] = {}
+
+
+def register_hosts() -> dict[str, HostState]:
+    """Register aib_mm's part for every installed host; the work is done once.
+
+    Returns:
+        The state of each host, by host name.
+
+    Warns:
+        UserWarning: for each broken host, with its error; and once for all packages
+            whose version is outside the tested release lines.
+    """
+    if not _states:
+        for host, part in HOST_PARTS.items():
+            _states[host] = _register(host, part)
+        _warn_of_versions()
+    return status()
+
+
+def status() -> dict[str, HostState]:
+    """The state of each host as :func:`register_hosts` left it, by host name."""
+    return dict(_states)
+
+
+def is_installed(package: str) -> bool:
+    """Whether ``import package`` would find a real package, without importing it.
+
+    A folder that merely has the name (a namespace package) does not count.
+    """
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # ValueError: a stand-in module without a spec
+        return False
+    return spec is not None and spec.origin is not None
+
+
+def check_versions() -> list[VersionCheck]:
+    """Installed and tested version of every package of the stack, imports nothing."""
+    return [_check(requirement) for requirement in REQUIREMENTS]
+
+
+def mixed_families() -> list[str]:
+    """Import names that two installed distributions both claim, as ``a + b``."""
+    claims = (
+        [name for name in requirement.distributions if _version_of(name)]
+        for requirement in REQUIREMENTS
+    )
+    return [' + '.join(names) for names in claims if len(names) > 1]
+
+
+def _register(host: str, part: str) -> HostState:
+    if not is_installed(host):
+        return HostState(host, part, 'absent')
+    try:
+        importlib.import_module(host)
+        importlib.import_module(part)
+    except Exception as error:  # whatever a foreign import raises is the user's to see
+        warnings.warn(
+            f'{host} is installed but cannot be used, so {part} is not registered: '
+            f'{type(error).__name__}: {error}. The other hosts are not affected; '
+            "'python -m aib_mm doctor' shows the state of each.",
+            UserWarning,
+            stacklevel=3,
+        )
+        return HostState(host, part, 'broken', error)
+    return HostState(host, part, 'registered')
+
+
+def _warn_of_versions() -> None:
+    outside = [check for check in check_versions() if not check.inside]
+    if not outside:
+        return
+    listed = ', '.join(
+        f'{check.distribution} {check.found} (tested: {check.tested})'
+        for check in outside
+    )
+    warnings.warn(
+        f'aib_mm was not tested with {listed}. It may work; requirements/ has the '
+        'tested versions.',
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def _check(requirement: Requirement) -> VersionCheck:
+    for name in requirement.distributions:
+        found = _version_of(name)
+        if found and is_installed(requirement.module):
+            return VersionCheck(requirement, name, found)
+    return VersionCheck(requirement, None, None)
+
+
+def _version_of(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _line(version: str) -> str:
+    """``major.minor`` of a version."""
+    match = re.match(r'\d+\.\d+', version)
+    return match.group() if match else version

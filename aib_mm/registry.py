@@ -1,0 +1,25 @@
+"""Registries of aib_mm: children of mmengine's root registries, scope ``aib_mm``.
+
+Core classes are registered in the *root*, so that ``type='AIBAttention'`` resolves
+from every ``default_scope``. A child registry that does not hold a name asks its
+parents, therefore ``type='aib_mm.AIBAttention'`` resolves through the children below.
+Classes for one host are registered in that host's registry and in the child.
+"""
+
+from typing import Any
+
+from mmengine import registry as root
+
+MODELS = root.Registry('model', parent=root.MODELS, scope='aib_mm')
+DATASETS = root.Registry('dataset', parent=root.DATASETS, scope='aib_mm')
+METRICS = root.Registry('metric', parent=root.METRICS, scope='aib_mm')
+HOOKS = root.Registry('hook', parent=root.HOOKS, scope='aib_mm')
+
+
+def build_part(cfg: dict | None) -> Any:
+    """Build a part named inside another part's config; None stays None.
+
+    Names are looked up in the host whose scope is active, else in aib_mm's own
+    registry, which also holds the parts made for one host.
+    """
+    return None if cfg is None else MODELS.build(cfg)

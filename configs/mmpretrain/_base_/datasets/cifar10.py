@@ -1,0 +1,13 @@
+"""CIFAR-10 as the paper: batch 128, test batch 100, flip, crop with padding 4."""
+
+_base_ = 'mmpretrain::_base_/datasets/cifar10_bs16.py'
+
+# The padding mode is the authors' released code.
+train_pipeline = [
+    dict(type='RandomCrop', crop_size=32, padding=4, padding_mode='reflect'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(batch_size=128, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(batch_size=100)
+test_dataloader = dict(batch_size=100)

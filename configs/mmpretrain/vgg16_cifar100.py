@@ -1,0 +1,10 @@
+"""Vanilla VGG16 on CIFAR-100: the first row of the paper's Tables 2 and 5."""
+
+_base_ = [
+    '_base_/models/vgg16.py',
+    '_base_/datasets/cifar100.py',
+    '_base_/schedules/vgg_200e.py',
+    'mmpretrain::_base_/default_runtime.py',
+]
+
+model = dict(head=dict(num_classes=100))

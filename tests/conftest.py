@@ -1,0 +1,59 @@
+"""What every test may use: the repository, seeds, hosts' scope, and slow tests opt-in."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+REPO = Path(__file__).parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption('--runslow', action='store_true', help='also run slow tests')
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    if config.getoption('--runslow'):
+        return
+    skip = pytest.mark.skip(reason='slow: run with --runslow')
+    for item in items:
+        if 'slow' in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope='session')
+def repo() -> Path:
+    """The root of the repository."""
+    return REPO
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def mmpretrain_scope() -> Iterator[None]:
+    """Build by config as mmpretrain's Runner would."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
+
+
+@pytest.fixture(
+    params=[
+        'cpu',
+        pytest.param(
+            'cuda',
+            marks=pytest.mark.skipif(
+                not torch.cuda.is_available(), reason='no GPU on this machine'
+            ),
+        ),
+    ]
+)
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device of this machine."""
+    return request.param
