@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from mmengine.model import BaseModule, is_model_wrapper
+from mmengine.model import BaseModule, ModuleList, is_model_wrapper
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -246,8 +246,8 @@ class AIBAttention(BaseModule):
             if self.noise is not None:
                 channels = self.noise.out_channels(channels)
             modulations.append(build_modulation(modulation, channels))
-        self.branches = nn.ModuleList(branches)
-        self.modulations = nn.ModuleList(modulations)
+        self.branches = ModuleList(branches)
+        self.modulations = ModuleList(modulations)
 
     def forward(self, feats: Features | Tensor) -> AttendedFeatures:
         """Attend to each level.

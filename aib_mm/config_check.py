@@ -49,10 +49,16 @@ def _build(cfg: Config) -> ConfigResult:
     return ConfigResult(type(model).__name__, parameters)
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException) -> str:
+    """The error in one line; an import error with the one it started from."""
     # A KeyError prints its message in quotes.
     text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    return f'{type(error).__name__}: {str(text).strip()}'
+    lines = str(text).strip().splitlines() or ['']
+    described = f'{type(error).__name__}: {lines[0]}'
+    cause = error.__cause__ or error.__context__
+    if isinstance(error, ImportError) and cause:
+        return f'{described} (from {_describe(cause)})'
+    return described
 
 
 def _resolve_remedy(error: Exception) -> str:
@@ -63,9 +69,19 @@ def _resolve_remedy(error: Exception) -> str:
             "and a host's are written as 'mmpretrain::resnet/resnet18_8xb32_in1k.py'"
         )
     if isinstance(error, SyntaxError):
-        return 'repair the Python syntax at the line named above'
+        return (
+            'repair the Python syntax of the config or of a _base_: '
+            "'python -m py_compile FILE' names the line"
+        )
     if 'pkg_resources' in message:
         return 'pip install "setuptools<81"'
+    if 'external package' in message:
+        return "write _base_ as 'mmpretrain::FOLDER/FILE.py', or as a path"
+    if 'mmsegmentation' in message and hosts.is_installed('mmseg'):
+        return (
+            "this mmengine does not find OneDL's mmseg: write the path of the config "
+            'inside mmseg/.mim/configs instead of mmseg::'
+        )
     if isinstance(error, ImportError):
         return 'install the package named above, or repair custom_imports'
     if 'Duplicate key' in message:
@@ -80,8 +96,10 @@ def _build_remedy(error: Exception, cfg: Config) -> str:
     if 'no key model' in message:
         return 'add a model, or inherit one through _base_'
     scope = cfg.get('default_scope')
-    if scope in hosts.HOST_PARTS and not hosts.is_installed(scope):
-        return f"default_scope is {scope!r}, which is not installed: run 'make setup'"
+    if scope and not hosts.is_installed(scope):
+        return (
+            f'default_scope is {scope!r}, which is not installed: install or change it'
+        )
     unknown = re.search(r"'?(\S+?)'? is not in the (\S+) registry", message)
     if unknown:
         return (

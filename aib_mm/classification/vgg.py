@@ -1,5 +1,6 @@
 """VGG16 for small images, cut into extractor and encoder by configuration."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from mmcv.cnn import ConvModule
@@ -65,18 +66,22 @@ class VGGBlocks(BaseModule):
             raise ValueError(f'width must leave at least one channel, got {width!r}')
         norm_cfg = norm_cfg or dict(type='BN')
         channels = in_channels or _channels_before(blocks[0], width)
-        layers: list[nn.Module] = []
-        for entry in (entry for block in blocks for entry in BLOCKS[block]):
-            if entry == POOL:
-                layers.append(nn.MaxPool2d(2))
-                continue
-            out = round(int(entry) * width)
-            layers.append(ConvModule(channels, out, 3, padding=1, norm_cfg=norm_cfg))
-            channels = out
+        # Named as in the VGG paper, so that a layer keeps its name wherever the cut is.
+        layers: dict[str, nn.Module] = {}
+        for block in blocks:
+            for i, entry in enumerate(BLOCKS[block], start=1):
+                if entry == POOL:
+                    layers[f'pool{block}_{i}'] = nn.MaxPool2d(2)
+                    continue
+                out = round(int(entry) * width)
+                layers[f'conv{block}_{i}'] = ConvModule(
+                    channels, out, 3, padding=1, norm_cfg=norm_cfg
+                )
+                channels = out
         if pointwise:
-            layers.append(ConvModule(channels, round(512 * width), 1))
+            layers['pointwise'] = ConvModule(channels, round(512 * width), 1)
             channels = round(512 * width)
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(OrderedDict(layers))
         self.out_channels = channels
 
     def forward(self, x: Tensor) -> tuple[Tensor]:

@@ -1,0 +1,1 @@
+"""The programs behind ``tools/train.py`` and ``tools/test.py``."""

@@ -1,0 +1,188 @@
+"""What the training and the testing program share: options, config, Runner, errors."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
+
+from aib_mm.checkpoint import CheckpointError
+from aib_mm.cli.toolkits import UsageError
+from aib_mm.distributed import prepare_cpu_distributed, shut_down
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+class CfgOptions(DictAction):
+    """mmengine's ``--cfg-options`` with a usage message for what it cannot read."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        for value in values:
+            if '=' not in value:
+                parser.error(f'{option_string} takes KEY=VALUE pairs, got {value!r}')
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except AssertionError as error:  # brackets that do not match
+            parser.error(f'{option_string}: {error}')
+
+
+def add_shared_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that both programs have in all three toolkits."""
+    parser.add_argument('--work-dir', help='folder for logs, checkpoints and metrics')
+    parser.add_argument(
+        '--amp', action='store_true', help='automatic mixed precision (needs a GPU)'
+    )
+    parser.add_argument(
+        '--no-pin-memory',
+        action='store_true',
+        help='switch pin_memory off in the data loaders',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=CfgOptions,
+        metavar='KEY=VALUE',
+        help='override settings of the config before the other options apply; lists '
+        'as key="[a,b]" or key=a,b, nested ones as key="[(a,b),(c,d)]", without '
+        'white space',
+    )
+    parser.add_argument(
+        '--seed', type=int, help='seed of all random numbers (default: the config)'
+    )
+    parser.add_argument(
+        '--deterministic',
+        action='store_true',
+        help='make cuDNN and torch use deterministic algorithms only',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='who started the processes; without a GPU they talk over gloo',
+    )
+    # torch.distributed.launch passes --local-rank since torch 2.0, before --local_rank.
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
+    )
+
+
+def load_config(path: str, options: Mapping[str, Any] | None) -> Config:
+    """Read a config and merge ``--cfg-options`` into it.
+
+    Raises:
+        UsageError: the file is missing or no config, or an option does not fit it.
+    """
+    if not Path(path).is_file():
+        raise UsageError(
+            f'config {path} does not exist; give the path of a config file '
+            f'(looked for at {Path(path).absolute()})'
+        )
+    try:
+        cfg = Config.fromfile(path)
+    except (SyntaxError, OSError, ImportError) as error:
+        reason = str(error).partition('\n')[0]
+        raise UsageError(f'config {path} cannot be read: {reason}') from error
+    if options:
+        try:
+            cfg.merge_from_dict(options)
+        except (KeyError, TypeError, IndexError) as error:
+            raise UsageError(
+                f'--cfg-options {dict(options)} does not fit config {path}: {error}'
+            ) from error
+    if options and any(key.startswith('custom_imports') for key in options):
+        # fromfile imported what the file names, before the options changed it.
+        import_modules_from_strings(**cfg.custom_imports)
+    return cfg
+
+
+def apply_shared_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Write work_dir, launcher and random seed into the config."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = os.path.join('./work_dirs', Path(args.config).stem)
+    randomness = dict(cfg.get('randomness') or {})
+    if args.seed is not None:
+        randomness['seed'] = args.seed
+    if args.deterministic:
+        randomness['deterministic'] = True
+    if randomness:
+        cfg.randomness = randomness
+
+
+def set_loader_options(
+    cfg: Config,
+    fields: Sequence[str],
+    *,
+    defaults: Mapping[str, Any],
+    no_pin_memory: bool = False,
+    no_persistent_workers: bool = False,
+) -> None:
+    """Fill in a toolkit's data loader defaults, then apply the ``--no-…`` flags."""
+    defaults = dict(defaults)
+    if 'pin_memory' in defaults:
+        # Without a GPU torch ignores it, with a warning for every loader.
+        defaults['pin_memory'] = torch.cuda.is_available()
+    for field in fields:
+        if cfg.get(field) is None:
+            continue
+        loader = {**defaults, **cfg[field]}
+        if no_pin_memory:
+            loader['pin_memory'] = False
+        # torch refuses persistent workers where there are no workers at all.
+        if no_persistent_workers or not loader.get('num_workers'):
+            loader['persistent_workers'] = False
+        cfg[field] = loader
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the Runner that the config asks for, on gloo where there is no GPU.
+
+    Raises:
+        UsageError: more processes than GPUs, or no launcher started this process.
+    """
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    gpus = torch.cuda.device_count()
+    if cfg.launcher == 'pytorch' and 0 < gpus < processes:
+        raise UsageError(
+            f'{processes} processes were started on a machine with {gpus} GPU(s); '
+            f'start {gpus}, or set CUDA_VISIBLE_DEVICES=-1 to run on the CPU'
+        )
+    try:
+        prepare_cpu_distributed(cfg, cfg.launcher)
+    except RuntimeError as error:
+        raise UsageError(str(error)) from error
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)
+
+
+def guarded(
+    parser: argparse.ArgumentParser,
+    program: Callable[[argparse.Namespace], None],
+    argv: Sequence[str] | None,
+) -> int:
+    """Run a program; users' errors become one line on stderr and exit code 2."""
+    args = parser.parse_args(argv)
+    try:
+        program(args)
+    except (UsageError, CheckpointError) as error:
+        print(f'{parser.prog}: error: {error}', file=sys.stderr)
+        return 2
+    shut_down()
+    return 0

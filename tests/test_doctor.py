@@ -1,0 +1,212 @@
+"""``python -m aib_mm doctor``: its report, its remedies and its exit code."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from aib_mm import doctor, hosts
+from aib_mm.__main__ import main
+from aib_mm.config_check import check_config
+
+TINY = """
+default_scope = 'mmengine'
+model = dict(type='AIBAttention', in_channels=4)
+"""
+CLASSIFIER = "default_scope = 'mmpretrain'\nmodel = dict(type='ImageClassifier', {})"
+
+
+def write(folder: Path, text: str, name: str = 'config.py') -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_all_is_well_in_this_environment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write(tmp_path, TINY)
+    assert main(['doctor', str(config)]) == 0
+    out = capsys.readouterr().out
+    assert "[ok]     mmcv's ops load and run" in out
+    assert 'host mmpretrain: registered by aib_mm.classification' in out
+    assert 'AIBAttention builds' in out
+    assert out.rstrip().endswith('all is well')
+
+
+def test_a_hosts_config_resolves_and_builds(tmp_path: Path) -> None:
+    base = "_base_ = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'"
+    result = check_config(write(tmp_path, base))
+    assert result.error is None, result.problem
+    assert result.model == 'ImageClassifier'
+    # ResNet-18 with CIFAR's 3x3 stem: 11,168,832 weights and a 512 -> 10 classifier.
+    assert result.parameters == 11_168_832 + 512 * 10 + 10
+
+
+@pytest.mark.parametrize(
+    ('text', 'problem', 'remedy'),
+    [
+        ('model = dict(', 'SyntaxError', 'py_compile'),
+        ("_base_ = './nope.py'", 'nope.py', 'check the path and every _base_'),
+        ("_base_ = 'mmnope::a.py'", 'external package', "'mmpretrain::FOLDER"),
+        ("_base_ = 'mmyolo::x/a.py'", 'mmyolo is not installed', 'install the package'),
+        ('lr = 1 / 0', 'ZeroDivisionError', '--traceback'),
+        (
+            "custom_imports = dict(imports=['aib_nope'])",
+            "No module named 'aib_nope'",
+            'repair custom_imports',
+        ),
+        ('lr = 1', 'no key model', 'add a model'),
+        (CLASSIFIER.format('neck=1'), "'backbone'", 'compare the arguments'),
+        (
+            CLASSIFIER.format("backbone=dict(type='ResNot')"),
+            'ResNot is not in the mmpretrain::model registry',
+            "check the spelling of 'ResNot'",
+        ),
+        (CLASSIFIER.format('backbone=dict(depth=18)'), '"type"', "a key 'type'"),
+        (
+            "default_scope = 'mmnope'\nmodel = dict(type='X')",
+            'X is not in the',
+            "default_scope is 'mmnope', which is not installed",
+        ),
+        (TINY.replace('4', '-4'), '-4', 'correct the value'),
+    ],
+)
+def test_each_failure_has_its_remedy(
+    tmp_path: Path, text: str, problem: str, remedy: str
+) -> None:
+    result = check_config(write(tmp_path, text))
+    assert result.error is not None
+    assert problem in result.problem
+    assert remedy in result.remedy
+    assert '\n' not in result.problem + result.remedy
+
+
+def test_bases_that_define_the_same_key(tmp_path: Path) -> None:
+    write(tmp_path, 'x = 1', 'a.py')
+    write(tmp_path, 'x = 2', 'b.py')
+    result = check_config(write(tmp_path, "_base_ = ['a.py', 'b.py']"))
+    assert 'keep it in one of them' in result.remedy
+
+
+def test_mmseg_under_the_name_that_onedl_does_not_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    error = ModuleNotFoundError('mmsegmentation is not installed')
+
+    def fail(path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(Config, 'fromfile', fail)
+    result = check_config(tmp_path / 'config.py')
+    assert result.error is error
+    assert 'inside mmseg/.mim/configs' in result.remedy
+
+
+def test_a_file_that_is_no_config(tmp_path: Path) -> None:
+    result = check_config(write(tmp_path, '', 'notes.txt'))
+    assert "check the name's ending" in result.remedy
+
+
+def test_the_command_shows_no_traceback_and_fails(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, '-m', 'aib_mm', 'doctor', 'absent.py'],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+    )
+    assert result.returncode == 1
+    assert 'absent.py: does not resolve: FileNotFoundError' in result.stdout
+    assert 'remedy: check the path' in result.stdout
+    assert '1 failed' in result.stdout
+    assert 'Traceback' not in result.stdout + result.stderr
+
+
+def test_the_traceback_is_there_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(['doctor', '--traceback', str(tmp_path / 'absent.py')]) == 1
+    assert 'Traceback' in capsys.readouterr().err
+
+
+def test_missing_pkg_resources_fails_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        doctor.inspect, 'getsource', lambda module: 'import pkg_resources'
+    )
+    monkeypatch.setattr(doctor.importlib.util, 'find_spec', lambda name: None)
+    finding = doctor._check_pkg_resources()
+    assert finding.state == 'failed'
+    assert 'pip install "setuptools<81"' in finding.remedy
+
+
+def test_an_mmengine_without_pkg_resources_needs_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor.inspect, 'getsource', lambda module: 'import os')
+    monkeypatch.setattr(doctor.importlib.util, 'find_spec', lambda name: None)
+    assert doctor._check_pkg_resources().state == 'ok'
+
+
+def test_ops_that_do_not_load_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'mmcv.ops', None)
+    finding = doctor._check_ops()
+    assert finding.state == 'failed'
+    assert "mmcv's ops do not load: ModuleNotFoundError" in finding.text
+    assert 'build mmcv from its sdist' in finding.remedy
+
+
+def test_ops_that_compute_something_else_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mmcv.ops
+    import torch
+
+    monkeypatch.setattr(
+        mmcv.ops, 'nms', lambda *args, **kwargs: (None, torch.tensor([0, 1, 2]))
+    )
+    assert 'kept [0, 1, 2], not [0, 2]' in doctor._check_ops().text
+
+
+def test_no_mmcv_at_all_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, 'is_installed', lambda name: name != 'mmcv')
+    assert doctor._check_ops().text == 'mmcv is not installed'
+
+
+def test_a_broken_host_fails_and_an_absent_one_is_a_note(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    states = {
+        'a': hosts.HostState('a', 'aib_mm.a', 'broken', OSError('libfoo.so')),
+        'b': hosts.HostState('b', 'aib_mm.b', 'absent'),
+    }
+    monkeypatch.setattr(hosts, '_states', states)
+    broken, absent, none = doctor._check_hosts()
+    assert (broken.state, absent.state) == ('failed', 'note')
+    assert 'OSError: libfoo.so' in broken.text
+    assert 'reinstall a' in broken.remedy
+    assert (none.state, none.text) == ('failed', 'no host is registered')
+
+
+def test_versions_outside_the_tested_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    requirement = hosts.REQUIREMENTS[0]
+    check = hosts.VersionCheck(requirement, 'torch', '1.0.0')
+    monkeypatch.setattr(hosts, 'check_versions', lambda: [check])
+    monkeypatch.setattr(hosts, 'mixed_families', lambda: ['mmdet + onedl-mmdetection'])
+    monkeypatch.setattr(doctor.sys, 'version_info', (3, 13, 0))
+    python, torch, families = doctor._check_versions()
+    assert (python.state, torch.state, families.state) == ('note', 'note', 'failed')
+    assert 'torch 1.0.0 was not tested (2.11.0 was)' in torch.text
+    assert 'not tested' in doctor.version_table([check])
+
+
+def test_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(['--help'])
+    assert stop.value.code == 0
+    assert 'doctor' in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main(['operate'])
+    assert stop.value.code == 2

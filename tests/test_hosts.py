@@ -1,0 +1,194 @@
+"""Which hosts register, which are skipped, and how a broken one is reported."""
+
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from aib_mm import hosts
+
+HOSTS = ('mmpretrain', 'mmdet', 'mmseg')
+
+# Imports aib_mm where only the hosts in argv[1:] can be found, and tells what happened.
+PROBE = """
+import json, sys, warnings
+
+class Hiding:
+    def __init__(self, finder): self.finder = finder
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in HIDDEN: return None
+        return self.finder.find_spec(name, path, target)
+
+HIDDEN = {'mmpretrain', 'mmdet', 'mmseg'} - set(sys.argv[1:])
+sys.meta_path[:] = [Hiding(finder) for finder in sys.meta_path
+                    if hasattr(finder, 'find_spec')]
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always')
+    import aib_mm
+from aib_mm import hosts
+from mmengine.registry import MODELS
+print(json.dumps({
+    'states': {name: state.state for name, state in hosts.status().items()},
+    'loaded': sorted({'mmpretrain', 'mmdet', 'mmseg'} & set(sys.modules)),
+    'warnings': [str(w.message) for w in caught if 'aib_mm' in str(w.message)],
+    'core': MODELS.get('AIBAttention') is not None,
+    'part': 'aib_mm.classification' in sys.modules,
+}))
+"""
+
+
+def probe(*visible: str, path: Path | None = None) -> dict:
+    """What importing aib_mm does in a fresh process that sees only these hosts."""
+    code = f'import sys; sys.path.insert(0, {str(path)!r})\n{PROBE}' if path else PROBE
+    result = subprocess.run(
+        [sys.executable, '-c', code, *visible],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_without_any_host_the_core_works_in_silence() -> None:
+    result = probe()
+    assert result['core']
+    assert set(result['states'].values()) == {'absent'}
+    assert result['loaded'] == []
+    assert result['warnings'] == []
+
+
+@pytest.mark.parametrize('alone', HOSTS)
+def test_each_host_works_alone(alone: str) -> None:
+    pytest.importorskip(alone)
+    result = probe(alone)
+    assert result['core']
+    for host, state in result['states'].items():
+        assert state == ('registered' if host == alone else 'absent'), host
+    assert result['part'] == (alone == 'mmpretrain')
+    assert result['warnings'] == []
+
+
+def test_a_broken_host_gives_one_warning_with_the_real_error(tmp_path: Path) -> None:
+    (tmp_path / 'mmpretrain').mkdir()
+    (tmp_path / 'mmpretrain/__init__.py').write_text(
+        "raise OSError('libfoo.so.7: cannot open shared object file')"
+    )
+    result = probe('mmpretrain', path=tmp_path)
+    assert result['core']
+    assert result['states']['mmpretrain'] == 'broken'
+    (message,) = result['warnings']
+    assert 'OSError: libfoo.so.7: cannot open shared object file' in message
+    assert 'aib_mm.classification is not registered' in message
+    assert 'python -m aib_mm doctor' in message
+
+
+@pytest.fixture
+def fake_hosts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A table of stand-in hosts, nothing registered yet."""
+    parts = {'host_bad': 'part_bad', 'host_none': 'part_none', 'host_good': 'part_good'}
+    for name in ('host_good', 'part_good', 'host_bad'):
+        (tmp_path / f'{name}.py').touch()
+    (tmp_path / 'part_bad.py').write_text("raise AssertionError('mmcv is too old')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(hosts, 'HOST_PARTS', MappingProxyType(parts))
+    monkeypatch.setattr(hosts, '_states', {})
+    monkeypatch.setattr(hosts, 'check_versions', lambda: [])
+    return tmp_path
+
+
+def test_the_others_register_beside_a_broken_host(fake_hosts: Path) -> None:
+    with pytest.warns(UserWarning, match='AssertionError: mmcv is too old') as caught:
+        states = hosts.register_hosts()
+    assert len(caught) == 1
+    assert {name: state.state for name, state in states.items()} == {
+        'host_bad': 'broken',
+        'host_none': 'absent',
+        'host_good': 'registered',
+    }
+    assert isinstance(states['host_bad'].error, AssertionError)
+    assert states['host_good'].error is None
+    assert 'part_good' in sys.modules
+
+
+def test_registering_again_warns_no_more(fake_hosts: Path) -> None:
+    with pytest.warns(UserWarning, match='host_bad'):
+        first = hosts.register_hosts()
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert hosts.register_hosts() == first == hosts.status()
+
+
+def test_a_folder_with_a_hosts_name_is_no_host(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / 'host_folder').mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not hosts.is_installed('host_folder')
+    (tmp_path / 'host_module.py').touch()
+    assert hosts.is_installed('host_module')
+
+
+def _check(found: str, distribution: str = 'mmdet') -> hosts.VersionCheck:
+    requirement = hosts.Requirement(
+        'mmdet', ('mmdet', 'onedl-mmdetection'), '3.3.0', '3.5.1'
+    )
+    return hosts.VersionCheck(requirement, distribution, found)
+
+
+@pytest.mark.parametrize(
+    ('found', 'distribution', 'inside'),
+    [
+        ('3.3.0', 'mmdet', True),
+        ('3.3.9+cu130', 'mmdet', True),
+        ('3.30.0', 'mmdet', False),
+        ('3.5.1', 'mmdet', False),
+        ('3.5.1', 'onedl-mmdetection', True),
+        ('3.3.0', 'onedl-mmdetection', False),
+    ],
+)
+def test_the_tested_release_line_is_of_the_same_family(
+    found: str, distribution: str, inside: bool
+) -> None:
+    assert _check(found, distribution).inside is inside
+
+
+def test_an_untested_version_warns_with_found_and_tested(
+    fake_hosts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, 'HOST_PARTS', {'host_good': 'part_good'})
+    monkeypatch.setattr(hosts, 'check_versions', lambda: [_check('2.9.1')])
+    with pytest.warns(
+        UserWarning, match=r'mmdet 2\.9\.1 \(tested: 3\.3\.0\)'
+    ) as caught:
+        hosts.register_hosts()
+    assert len(caught) == 1
+
+
+def test_an_absent_package_has_no_version_to_warn_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hosts, 'is_installed', lambda name: False)
+    for check in hosts.check_versions():
+        assert (check.found, check.inside) == (None, True)
+
+
+def test_two_families_at_once_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {'mmdet': '3.3.0', 'onedl-mmdetection': '3.5.1', 'torch': '2.11.0'}
+    monkeypatch.setattr(hosts, '_version_of', installed.get)
+    assert hosts.mixed_families() == ['mmdet + onedl-mmdetection']
+
+
+def test_the_tested_versions_are_those_of_the_requirement_files(repo: Path) -> None:
+    for requirement in hosts.REQUIREMENTS:
+        for stack, version in (
+            ('upstream', requirement.upstream),
+            ('onedl', requirement.onedl),
+        ):
+            text = (repo / f'requirements/{stack}.txt').read_text()
+            pins = [f'{name}=={version}' for name in requirement.distributions]
+            assert any(pin in text.split() for pin in pins), f'{stack}: {pins}'
