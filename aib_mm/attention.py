@@ -72,8 +72,6 @@ class AttendedFeatures(tuple[Tensor, ...]):
         self._losses = dict(losses)
         self._expected = expected
         self._taken = False
-        if self._losses:
-            self._require_taken()
         return self
 
     @property
@@ -99,8 +97,12 @@ class AttendedFeatures(tuple[Tensor, ...]):
         self._taken = True
         return dict(self._losses)
 
-    def _require_taken(self) -> None:
-        """Stop the backward pass that reaches these features with the losses unread."""
+    def require_taken(self) -> None:
+        """Let a backward pass that reaches these features with the losses unread fail.
+
+        Raises:
+            RuntimeError: in that backward pass, which is the first one in training.
+        """
 
         def check(grad: Tensor) -> None:
             if not self._taken:
@@ -270,7 +272,7 @@ class AIBAttention(BaseModule):
         else:
             means = [maps.samples.mean(dim=0) for maps in attention]
             summary = self._modulate(feats, means, noise_samples=0)
-        return AttendedFeatures(
+        attended = AttendedFeatures(
             maps=summary,
             samples=samples,
             attention=attention,
@@ -278,6 +280,9 @@ class AIBAttention(BaseModule):
             expected=lambda: self._expected(feats, attention),
             noisy=self.noise is not None,
         )
+        if self.training and self.quantizer is not None:
+            attended.require_taken()
+        return attended
 
     @property
     def _noise_samples(self) -> int:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ case "$*" in
   -) cat >/dev/null; echo "torch${FAKE_TORCH:-2.11.0}-cp311-linux-x86_64-cpu" ;;
   *'pip wheel'*)
     echo "build $MAX_JOBS" >>"$FAKE_HOME/calls"
+    if [ -n "${SLOW_BUILD:-}" ]; then sleep 50; fi
     if [ -n "${FAIL_BUILD:-}" ]; then echo 'fatal error: no such file'; exit 1; fi
     while [ "$1" != --wheel-dir ]; do shift; done
     touch "$2/mmcv-2.1.0-cp311-cp311-linux_x86_64.whl" ;;
@@ -74,16 +76,21 @@ class Checkout:
         path.write_text(f'#!{shutil.which("bash")}\n{body}\n')
         path.chmod(0o755)
 
-    def run(self, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
+    def start(self, *options: str, **env: str) -> subprocess.Popen[str]:
         home = {'HOME': str(self.home), 'FAKE_HOME': str(self.home)}
-        return subprocess.run(
+        return subprocess.Popen(
             [str(self.folder / SCRIPT), *options],
             env={'PATH': str(self.bin), **home, **env},
             cwd=self.home,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
         )
+
+    def run(self, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*options, **env)
+        out, err = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def calls(self) -> list[str]:
         """What the stand-in did since the last time this was asked."""
@@ -205,6 +212,27 @@ def test_a_failed_step_shows_the_log_and_the_next_run_resumes(
     assert resumed.returncode == 0, resumed.stderr
     assert 'virtual environment .venv: there' in resumed.stdout
     assert 'venv' not in checkout.calls()
+
+
+def test_an_interrupted_build_ends_at_once_and_leaves_nothing(
+    checkout: Checkout,
+) -> None:
+    process = checkout.start(SLOW_BUILD='1')
+    deadline = time.monotonic() + 30
+    calls: list[str] = []
+    while not any(call.startswith('build') for call in calls):
+        assert time.monotonic() < deadline, calls
+        time.sleep(0.1)
+        calls += checkout.calls()
+    process.terminate()
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+    cache = checkout.home / '.cache/aib_mm/wheels'
+    deadline = time.monotonic() + 5
+    while any(cache.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert list(cache.iterdir()) == []
+    assert checkout.run().returncode == 0
 
 
 def test_an_environment_of_another_python_is_refused(checkout: Checkout) -> None:

@@ -185,8 +185,8 @@ compiler_jobs() {
 }
 
 build_mmcv() { # VERSION FOLDER
-  local made
   made=$(mktemp -d "$2.XXXXXX")
+  trap 'rm -rf "$made"' EXIT  # also after an interrupt
   export MAX_JOBS=${MAX_JOBS:-$(compiler_jobs)} CFLAGS="-g0 ${CFLAGS:-}"
   # -g0: without it the build is slower and the wheel 20 times as large.
   "$VPYTHON" -m pip wheel -v --no-cache-dir --no-build-isolation --no-deps \
@@ -194,7 +194,6 @@ build_mmcv() { # VERSION FOLDER
   # mv is atomic: a wheel in the cache is always whole.
   mkdir -p "$2"
   mv "$made"/*.whl "$2"/
-  rmdir "$made"
 }
 
 install_mmcv() {

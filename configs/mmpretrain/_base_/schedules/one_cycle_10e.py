@@ -2,9 +2,12 @@
 
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=2e-3))
 param_scheduler = dict(
-    type='OneCycleLR', eta_max=2e-3, by_epoch=True, convert_to_iter_based=True,
+    type='OneCycleLR',
+    eta_max=2e-3,
     total_steps=10,
-)  # fmt: skip
+    by_epoch=True,
+    convert_to_iter_based=True,
+)
 
 train_cfg = dict(by_epoch=True, max_epochs=10, val_interval=10)
 val_cfg = dict()

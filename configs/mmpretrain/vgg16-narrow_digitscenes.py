@@ -1,0 +1,8 @@
+"""Narrow VGG16 on DigitScenes; trains in minutes on two cores."""
+
+_base_ = [
+    '_base_/models/vgg16_narrow.py',
+    '_base_/datasets/digit_scenes.py',
+    '_base_/schedules/one_cycle_10e.py',
+    'mmpretrain::_base_/default_runtime.py',
+]
