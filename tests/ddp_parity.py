@@ -91,7 +91,6 @@ def _work(
     if 'custom_imports' in cfg:
         import_modules_from_strings(**cfg.custom_imports)
     prepare_cpu_distributed(cfg, 'pytorch')
-    import faulthandler; faulthandler.dump_traceback_later(20, exit=True)
     cfg.work_dir = folder
     wrapped = Runner.from_cfg(cfg).model
     alone = deepcopy(wrapped.module)

@@ -1,0 +1,132 @@
+"""The shipped classifiers through real commands, and in two processes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cifar_files import environment, use_files, write_cifar10
+from ddp_parity import freeze_norms, gradient_parity
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+CONFIGS = Path(__file__).parents[1] / 'configs' / 'mmpretrain'
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """Run a command away from the repository; its output, whatever it was."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout
+
+
+def random_checkpoint(config: Path, path: Path) -> Path:
+    cfg = Config.fromfile(config)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(cfg.model)
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return path
+
+
+@pytest.mark.parametrize('name', ['vgg16_aib_cifar10', 'vgg16_aib_qt_cifar10'])
+def test_full_size_models_are_tested_on_cifar_files(
+    name: str, tmp_path: Path, repo: Path
+) -> None:
+    write_cifar10(tmp_path, train_per_batch=2, test=8)
+    checkpoint = random_checkpoint(CONFIGS / f'{name}.py', tmp_path / 'random.pth')
+    run(
+        sys.executable,
+        repo / 'tools' / 'test.py',
+        CONFIGS / f'{name}.py',
+        checkpoint,
+        '--out',
+        'metrics.json',
+        '--out-item',
+        'metrics',
+        '--cfg-options',
+        *use_files(tmp_path, 10),
+        cwd=tmp_path,
+    )
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())
+    assert 0 <= metrics['accuracy/top1'] <= 100
+
+
+def batch() -> dict[str, list]:
+    """Eight images, as a data loader of mmpretrain would hand them over."""
+    from mmpretrain.structures import DataSample
+
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (8, 3, 32, 32), generator=generator)
+    samples = [DataSample().set_gt_label(i % 10) for i in range(8)]
+    return dict(inputs=list(images.to(torch.uint8)), data_samples=samples)
+
+
+def without_noise(model: nn.Module) -> None:
+    """Processes draw their own noise; parity is about everything else."""
+    freeze_norms(model)
+    model.neck.train_samples = model.head.train_samples = 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('quantised', ['', '_qt'])
+def test_two_processes_have_the_gradients_of_one(quantised: str) -> None:
+    cfg = Config.fromfile(CONFIGS / f'vgg16-narrow_aib{quantised}_digitscenes.py')
+    parity = gradient_parity(cfg, batch, prepare=without_noise)
+    assert parity.gap <= 1e-6 < parity.largest
+
+
+def mim(action: str, *arguments: str | Path, cwd: Path) -> str:
+    command = [Path(sys.executable).with_name('mim'), action, 'mmpretrain']
+    return run(*command, *arguments, '--gpus', '0', '--launcher', 'none', cwd=cwd)
+
+
+@pytest.mark.slow
+def test_mim_trains_and_tests_the_shipped_configs(tmp_path: Path) -> None:
+    write_cifar10(tmp_path, train_per_batch=2, test=4)
+    config = CONFIGS / 'vgg16_aib_qt_cifar10.py'
+    options: list[Any] = ['--cfg-options', *use_files(tmp_path, 10)]
+    mim(
+        'train',
+        config,
+        '--work-dir',
+        'out',
+        *options,
+        'train_cfg.max_epochs=1',
+        'train_dataloader.batch_size=5',
+        cwd=tmp_path,
+    )
+    output = mim(
+        'test', config, '--checkpoint', 'out/epoch_1.pth', *options, cwd=tmp_path
+    )
+    assert 'accuracy/top1' in output
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_a_cpu(tmp_path: Path, repo: Path) -> None:
+    write_cifar10(tmp_path, train_per_batch=4, test=4)
+    run(
+        repo / 'tools' / 'dist_train.sh',
+        CONFIGS / 'vgg16_aib_qt_cifar10.py',
+        2,
+        '--work-dir',
+        'out',
+        '--cfg-options',
+        *use_files(tmp_path, 10),
+        'train_cfg.max_epochs=1',
+        'train_dataloader.batch_size=5',
+        cwd=tmp_path,
+    )
+    assert (tmp_path / 'out' / 'epoch_1.pth').is_file()
