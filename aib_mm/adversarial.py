@@ -1,4 +1,4 @@
-"""The divergence learnt by a discriminator, for any encoder (paper, Eq. 20 and 4.1.6)."""
+"""The divergence learnt by a discriminator, for any encoder (paper, Eq. 20, 4.1.6)."""
 
 import torch
 import torch.nn.functional as F
@@ -68,8 +68,8 @@ class AdversarialKL(BaseModule):
     def forward(self, latent: Latent) -> dict[str, Tensor]:
         """Unweighted ``loss_kl`` (encoder's) and ``loss_disc`` (discriminator's).
 
-        Also the monitors ``disc_prior`` and ``disc_latent``: the mean of D on draws from
-        the prior and on latents; both approach 0.5 as D loses.
+        Also the monitors ``disc_prior`` and ``disc_latent``: the mean of D on draws
+        from the prior and on latents; both approach 0.5 as D loses.
         """
         with torch.autocast(latent.samples.device.type, enabled=False):
             z = latent.samples.movedim(2, -1).reshape(-1, self.latent_dim).float()

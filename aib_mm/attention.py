@@ -1,9 +1,9 @@
 """The attention module ``p(a|x)`` as a neck (paper, 3.2, 3.3.1 and Fig. 4).
 
-    x ──┬────────────────────────────────────────────┐
-        ├─ g_mu ──── mean ─┐                         │
-        └─ g_sigma ─ std ──┴─ a = mean + std · eps ──┴─ modulate ─ x_att
-                                     (→ nearest anchor)
+x ──┬────────────────────────────────────────────┐
+    ├─ g_mu ──── mean ─┐                         │
+    └─ g_sigma ─ std ──┴─ a = mean + std · eps ──┴─ modulate ─ x_att
+                                 (→ nearest anchor)
 """
 
 import math
@@ -42,8 +42,8 @@ class AttentionMaps(NamedTuple):
 class AttendedFeatures(tuple[Tensor, ...]):
     """Feature maps with the attention they went through; what ``AIBAttention`` gives.
 
-    As a tuple it is what any head expects: one map ``(B, C, H, W)`` per level, under the
-    one sample or, with several, under the mean of the sampled attention maps.
+    As a tuple it is what any head expects: one map ``(B, C, H, W)`` per level, under
+    the one sample or, with several, under the mean of the sampled attention maps.
 
     Attributes:
         samples: per level ``(L·B, C, H, W)``, sample-major: the features under each
@@ -55,6 +55,9 @@ class AttendedFeatures(tuple[Tensor, ...]):
     samples: tuple[Tensor, ...]
     attention: tuple[AttentionMaps, ...]
     noisy: bool
+    _losses: dict[str, Tensor]
+    _expected: Callable[[], tuple[Tensor, ...]]
+    _taken: bool
 
     def __new__(
         cls,
@@ -161,6 +164,7 @@ class AttentionBranch(BaseModule):
         self._set_initial_score()
 
     def _set_initial_score(self) -> None:
+        assert self.mean_conv.bias is not None
         nn.init.constant_(self.mean_conv.bias, self.initial_logit)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -180,8 +184,8 @@ class AIBAttention(BaseModule):
     """Information-bottleneck spatial attention, as the neck of any OpenMMLab model.
 
     Every level gets an attention map ``a ~ N(mean, std²)``, rounded to anchors if there
-    is a quantiser, and the level's features are modulated by it. The maps are samples of
-    a Gaussian around a sigmoid and are not clipped: they can leave [0, 1].
+    is a quantiser, and the level's features are modulated by it. The maps are samples
+    of a Gaussian around a sigmoid and are not clipped: they can leave [0, 1].
 
     Args:
         in_channels: C of the features, one for all levels or one per level. With a
@@ -288,9 +292,7 @@ class AIBAttention(BaseModule):
     def _noise_samples(self) -> int:
         return 0 if self.noise is None else self.noise.num_samples
 
-    def _attend(
-        self, level: int, x: Tensor
-    ) -> tuple[AttentionMaps, dict[str, Tensor]]:
+    def _attend(self, level: int, x: Tensor) -> tuple[AttentionMaps, dict[str, Tensor]]:
         mean, std = self.branches[level % len(self.branches)](x)
         count = self.train_samples if self.training else self.test_samples
         samples = gaussian.sample(mean, std, count)
@@ -352,22 +354,28 @@ def attention_modules(model: nn.Module) -> dict[str, AIBAttention]:
     Raises:
         ValueError: there is none.
     """
-    model = model.module if is_model_wrapper(model) else model
+    inner = unwrapped(model)
     found = {
         name: module
-        for name, module in model.named_modules()
+        for name, module in inner.named_modules()
         if isinstance(module, AIBAttention)
     }
     if not found:
         raise ValueError(
-            f'{type(model).__name__} holds no AIBAttention: add one as its neck'
+            f'{type(inner).__name__} holds no AIBAttention: add one as its neck'
         )
     return found
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, where a Runner has wrapped it for several processes."""
+    inner = model.module if is_model_wrapper(model) else model
+    assert isinstance(inner, nn.Module)
+    return inner
+
+
 def _level_channels(in_channels: int | Sequence[int], shared: bool) -> list[int]:
-    single = isinstance(in_channels, int)
-    channels = [in_channels] if single else list(in_channels)
+    channels = [in_channels] if isinstance(in_channels, int) else list(in_channels)
     if not channels:
         raise ValueError('in_channels must name at least one level, got []')
     for value in channels:
@@ -377,7 +385,7 @@ def _level_channels(in_channels: int | Sequence[int], shared: bool) -> list[int]
             f'one shared branch cannot serve levels of in_channels={channels}: '
             'set shared=False'
         )
-    if single and not shared:
+    if isinstance(in_channels, int) and not shared:
         raise ValueError(
             f'shared=False needs in_channels per level, got in_channels={in_channels}'
         )

@@ -62,15 +62,11 @@ def sample(mean: Tensor, std: Tensor, num_samples: int) -> Tensor:
     """
     if num_samples == 0:
         return mean.unsqueeze(0)
-    noise = torch.randn(
-        num_samples, *mean.shape, dtype=mean.dtype, device=mean.device
-    )
+    noise = torch.randn(num_samples, *mean.shape, dtype=mean.dtype, device=mean.device)
     return mean + std * noise
 
 
-def kl_to_standard_normal(
-    mean: Tensor, std: Tensor, reduction: str = 'mean'
-) -> Tensor:
+def kl_to_standard_normal(mean: Tensor, std: Tensor, reduction: str = 'mean') -> Tensor:
     r"""``KL[N(mean, std²) ‖ N(0, I)]`` in nats (paper, Eq. 19).
 
     .. math:: -\frac{1}{2K} \sum_{i=1}^{K} (1 + \log\sigma_i^2 - \mu_i^2 - \sigma_i^2)

@@ -5,7 +5,6 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from aib_mm.attention import (
     AttendedFeatures,
     AttentionMaps,
     attention_modules,
+    unwrapped,
 )
 from aib_mm.errors import check_count
 from aib_mm.quantizer import anchor_usage, perplexity
@@ -54,8 +54,7 @@ class AIBLossHook(_ForwardObserver):
     def before_train(self, runner: Runner) -> None:
         for module in attention_modules(runner.model).values():
             self._handles.append(module.register_forward_hook(self._keep))
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrapped(runner.model)
         self._handles.append(model.register_forward_pre_hook(self._clear))
         self._handles.append(model.register_forward_hook(self._add))
 

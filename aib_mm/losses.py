@@ -20,15 +20,15 @@ KL_STDS = ('sampling', 'exponential')
 class GaussianKL(BaseModule):
     """``KL[p(z|x, a) ‖ N(0, I)]`` in closed form (paper, Eq. 19).
 
-    The defaults are the paper's. The authors' released code differs in three ways, each
-    an argument; ``docs/method.md`` has the table.
+    The defaults are the paper's. The authors' released code differs in three ways,
+    each an argument; ``docs/method.md`` has the table.
 
     Args:
-        reduction: ``'mean'`` over the K latent dimensions; ``'sum'`` over them (released).
+        reduction: ``'mean'`` over the K latent dimensions; ``'sum'`` (released).
         units: ``'nats'``, or ``'bits'`` (released).
         kl_std: the std inside the divergence: ``'sampling'``, the one z is drawn with;
-            ``'exponential'``, its exponential (released), which is least at std 0 and so
-            pulls the noise to zero instead of towards the prior.
+            ``'exponential'``, its exponential (released), which is least at std 0 and
+            so pulls the noise to zero instead of towards the prior.
     """
 
     needs_density = True
@@ -46,6 +46,7 @@ class GaussianKL(BaseModule):
 
     def forward(self, latent: Latent) -> dict[str, Tensor]:
         """Unweighted ``loss_kl``, a scalar averaged over batch, samples, positions."""
+        assert latent.mean is not None and latent.std is not None  # check_encoder
         mean, std = latent.mean.float(), latent.std.float()
         if self.kl_std == 'exponential':
             std = std.exp()
@@ -57,8 +58,8 @@ class GaussianKL(BaseModule):
 class AIBLoss(BaseModule):
     """``beta · KL + vq_weight · L_vq + commit_weight · L_cmt`` (paper, Eq. 18).
 
-    Eq. 12 and 18 are printed with one minus in front of every term, which would maximise
-    these. Eq. 10, from which they come, minimises them, and so does this class.
+    Eq. 12 and 18 are printed with one minus in front of every term, which would
+    maximise these. Eq. 10, from which they come, minimises them, as this class does.
 
     Args:
         beta: weight of the divergence, the price of information.

@@ -1,8 +1,8 @@
 """Noise on the features before they are modulated (paper, 3.3.2, Fig. 5b and 5c).
 
 The additive and the propagated noise encoder get their randomness from their input:
-``z = Enc(x_noisy, a)`` with the attention ``a`` computed from the clean ``x``. The noise
-therefore sits in the neck, between the attention branch and the modulation; the
+``z = Enc(x_noisy, a)`` with the attention ``a`` computed from the clean ``x``. The
+noise therefore sits in the neck, between the attention branch and the modulation; the
 deterministic rest is ``aib_mm.encoders.NoiseEncoder``, in the head.
 """
 

@@ -1,4 +1,4 @@
-"""What every test may use: the repository, seeds, hosts' scope, and slow tests opt-in."""
+"""What every test may use: the repository, seeds, a host's scope, devices."""
 
 from collections.abc import Iterator
 from pathlib import Path

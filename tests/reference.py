@@ -26,7 +26,9 @@ def nearest_eq15(score: float, anchors: list[float]) -> set[int]:
 def squared_norm_eq16(scores: Tensor, quantized: Tensor) -> float:
     """Eq. 16 and 17 have this value; ``(...)`` in, mean over elements out."""
     total = 0.0
-    pairs = list(zip(scores.flatten().tolist(), quantized.flatten().tolist()))
+    pairs = list(
+        zip(scores.flatten().tolist(), quantized.flatten().tolist(), strict=True)
+    )
     for score, value in pairs:
         total += (score - value) ** 2
     return total / len(pairs)
@@ -46,7 +48,7 @@ def energy(attention: Tensor, mask: Tensor) -> float:
     values = attention.flatten().tolist()
     low = min(values)
     inside = total = 0.0
-    for value, on_object in zip(values, mask.flatten().tolist()):
+    for value, on_object in zip(values, mask.flatten().tolist(), strict=True):
         total += value - low
         inside += (value - low) if on_object else 0.0
     return inside / total

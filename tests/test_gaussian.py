@@ -56,7 +56,7 @@ def test_kl_gradient() -> None:
 
 
 def test_kl_refuses_bad_input() -> None:
-    with pytest.raises(ValueError, match=r"reduction .* got 'men'; did you mean 'mean'"):
+    with pytest.raises(ValueError, match=r"got 'men'; did you mean 'mean'"):
         gaussian.kl_to_standard_normal(torch.zeros(1, 2), torch.ones(1, 2), 'men')
     with pytest.raises(ValueError, match=r'same shape, got \(1, 2\) and \(1, 3\)'):
         gaussian.kl_to_standard_normal(torch.zeros(1, 2), torch.ones(1, 3))

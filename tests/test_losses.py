@@ -83,10 +83,10 @@ def test_bad_arguments(build, message: str) -> None:
 
 def test_impossible_combinations_are_refused() -> None:
     noisy = NoiseEncoder(latent_dim=4, in_features=3)
-    with pytest.raises(ValueError, match=r'GaussianKL needs the density .* NoiseEncoder'):
+    with pytest.raises(ValueError, match=r'GaussianKL needs .* NoiseEncoder'):
         AIBLoss().check_encoder(noisy)
     narrow = AIBLoss(kl=dict(type='AdversarialKL', latent_dim=8))
-    with pytest.raises(ValueError, match=r'latent_dim=8\) cannot judge .* latent_dim=4'):
+    with pytest.raises(ValueError, match=r'=8\) cannot judge .* latent_dim=4'):
         narrow.check_encoder(noisy)
     AIBLoss(kl=dict(type='AdversarialKL', latent_dim=4)).check_encoder(noisy)
 

@@ -79,9 +79,9 @@ class AIBClsHead(ClsHead):
         self.aib_loss.check_encoder(self.encoder)
         if not self.encoder.has_density and max(train_samples, test_samples) > 1:
             raise ValueError(
-                f'{type(self.encoder).__name__} draws L_z in the neck, but this head has '
-                f'train_samples={train_samples}, test_samples={test_samples}: set both '
-                'to 1 here, and those of neck.noise to L_z'
+                f'{type(self.encoder).__name__} draws L_z in the neck, but this head '
+                f'has train_samples={train_samples}, test_samples={test_samples}: set '
+                'both to 1 here, and those of neck.noise to L_z'
             )
         self.train_samples = train_samples
         self.test_samples = test_samples
@@ -120,9 +120,9 @@ class AIBClsHead(ClsHead):
         """Average over all samples; ``pred_score`` and ``pred_label`` as the host's.
 
         Behind ``AIBAttention`` the data samples also get ``attention_mean`` and
-        ``attention_std``, ``(1, H, W)`` each, of the last level; with a Gaussian encoder
-        ``kl_nats``, the divergence of the image's latent (summed over K, averaged over
-        attention samples).
+        ``attention_std``, ``(1, H, W)`` each, of the last level; with a Gaussian
+        encoder ``kl_nats``, the divergence of the image's latent (summed over K,
+        averaged over attention samples).
         """
         logits, latent = self._decode_samples(feats, self.test_samples)
         if self.average == 'prob':

@@ -64,10 +64,12 @@ def draw_classification(
     return Classification(canvas.astype(np.uint8), mask, label)
 
 
-def draw_scene(source: Source, spec: DigitScenesSpec, rng: np.random.Generator) -> Scene:
+def draw_scene(
+    source: Source, spec: DigitScenesSpec, rng: np.random.Generator
+) -> Scene:
     """Several digits of various sizes among strokes of others, on a photograph.
 
-    A digit that finds no place is left out; each of the others keeps visible pixels.
+    A digit that finds no place, or is covered by the others, is left out.
     """
     side, unit = spec.scene_size, spec.scene_size / 256
     canvas = _crop_photo(source, side, spec.photo_zoom, rng)
@@ -99,7 +101,13 @@ def draw_scene(source: Source, spec: DigitScenesSpec, rng: np.random.Generator) 
         labels, masks, boxes = [*labels, label], [*masks, ink], [*boxes, box]
     for mask in masks:
         edges &= ~mask
-    return Scene(canvas.astype(np.uint8), tuple(labels), tuple(masks), edges)
+    seen = [index for index, mask in enumerate(masks) if mask.any()]
+    return Scene(
+        canvas.astype(np.uint8),
+        tuple(labels[index] for index in seen),
+        tuple(masks[index] for index in seen),
+        edges,
+    )
 
 
 def _crop_photo(
@@ -226,7 +234,8 @@ def _window(box: Box) -> tuple[slice, slice]:
 
 
 def _ink(glyph: np.ndarray, threshold: float) -> np.ndarray:
-    return glyph >= threshold * 255
+    """Where the ink reaches the threshold, or the most ink there is if none does."""
+    return glyph >= min(threshold * 255, glyph.max())
 
 
 def _draw(rng: np.random.Generator, bounds: tuple[int, int]) -> int:

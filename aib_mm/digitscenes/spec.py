@@ -24,6 +24,13 @@ _PAIRS = (
     'scene_distractors',
     'scene_distractor_size',
 )
+#: Lower bounds other than 1; a smaller digit would not be legible.
+_LEAST = {
+    'digit_size': 12,
+    'scene_digit_size': 24,
+    'distractors': 0,
+    'scene_distractors': 0,
+}
 _SHARED = ('rotation', 'shear', 'min_contrast', 'mask_threshold', 'photo_zoom')
 _OF_PART = {
     'classification': (
@@ -109,14 +116,16 @@ class DigitScenesSpec:
         for name in ('train', 'test', 'scenes_train', 'scenes_val'):
             self._require(name, getattr(self, name) >= 1, '>= 1')
         self._require('seed', self.seed >= 0, '>= 0')
-        self._require('size', self.size >= 16, '>= 16')
-        self._require('scene_size', self.scene_size >= 64, '>= 64')
+        self._require('size', self.size >= 32, '>= 32')
+        self._require('scene_size', self.scene_size >= 128, '>= 128')
         for name in _PAIRS:
             low, high = getattr(self, name)
-            least = 0 if 'distractors' in name else 1
+            least = _LEAST.get(name, 1)
             self._require(name, least <= low <= high, f'{least} <= low <= high')
         self._require('digit_size', self.digit_size[1] <= 32, 'at most 32')
-        self._require('scene_digit_size', self.scene_digit_size[1] <= 256, 'at most 256')
+        self._require(
+            'scene_digit_size', self.scene_digit_size[1] <= 256, 'at most 256'
+        )
         for name in ('mask_threshold', 'edge_threshold'):
             self._require(name, 0 < getattr(self, name) <= 1, 'in (0, 1]')
         self._require('max_overlap', 0 <= self.max_overlap <= 1, 'in [0, 1]')

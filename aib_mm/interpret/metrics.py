@@ -20,13 +20,13 @@ from aib_mm.interpret.localization import (
 class AttentionLocalization(BaseMetric):
     """How much of the mean attention lies on the object.
 
-    Needs ``attention_mean`` ``(1, h, w)`` and a mask ``(H, W)``, non-zero on the object,
-    in every data sample; the map is resized to the mask. Reports, each in [0, 1]:
+    Needs ``attention_mean`` ``(1, h, w)`` and a mask ``(H, W)``, non-zero on the
+    object, in every data sample; the map is resized to the mask. Reports, in [0, 1]:
 
     - ``energy``: share of the attention on the object, and ``area``, the object's share
       of the image, which is what attention without preference gets;
-    - ``pointing``: how often the maximum hits, and ``chance``, the area that counts as a
-      hit, which is what a random position gets.
+    - ``pointing``: how often the maximum hits, and ``chance``, the area that counts as
+      a hit, which is what a random position gets.
 
     Args:
         mask_key: field of the mask (``PackInputs(algorithm_keys=…)`` puts it there).
@@ -48,7 +48,7 @@ class AttentionLocalization(BaseMetric):
             _require(
                 sample,
                 self.mask_key,
-                f'load it and name it in PackInputs(algorithm_keys=({self.mask_key!r},))',
+                f'load it, and PackInputs(algorithm_keys=({self.mask_key!r},))',
             )
             mask = torch.as_tensor(np.asarray(sample[self.mask_key]) > 0)[None]
             mean = sample['attention_mean'].detach().cpu().float()[None]

@@ -12,9 +12,7 @@ model = dict(
         latent_dim=64,
         encoder=dict(
             type='GaussianEncoder',
-            body=dict(
-                type='VGGBlocks', blocks=(4, 5, 6), width=1 / 8, pointwise=True
-            ),
+            body=dict(type='VGGBlocks', blocks=(4, 5, 6), width=1 / 8, pointwise=True),
         ),
     ),
 )

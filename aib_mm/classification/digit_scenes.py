@@ -1,0 +1,65 @@
+"""The classification part of DigitScenes as an mmpretrain dataset."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mmpretrain.datasets import CustomDataset
+from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
+
+from aib_mm.digitscenes import CLASSES, PARTS, VERSION, how_to_make, load_meta
+from aib_mm.errors import choose
+from aib_mm.registry import DATASETS
+
+
+@DATASETS.register_module()
+@MMPRETRAIN_DATASETS.register_module()
+class DigitScenes(CustomDataset):
+    """Images of one digit each, with the path of the digit's mask.
+
+    Every sample has ``img_path``, ``gt_label`` (0 to 9) and ``seg_map_path``, a PNG
+    non-zero on the digit; ``LoadAnnotations(with_seg=True)`` of mmcv loads it as
+    ``gt_seg_map``.
+
+    Args:
+        data_root: folder of the classification part, which holds ``meta.json``.
+        split: ``train`` or ``test``.
+        kwargs: as for mmpretrain's ``BaseDataset``.
+
+    Raises:
+        FileNotFoundError: no set is there, or images are missing.
+        ValueError: the set is of another version or part.
+    """
+
+    METAINFO: ClassVar[dict] = {'classes': CLASSES}
+
+    def __init__(self, data_root: str, split: str = 'train', **kwargs: Any) -> None:
+        choose('split', split, PARTS['classification'])
+        self.split = split
+        super().__init__(data_root=data_root, data_prefix=split, **kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Samples in the order of their class, then of their index."""
+        root = Path(self.data_root)
+        meta = load_meta(root)
+        remedy = f'{how_to_make(root)} --parts classification --force'
+        for key, expected in (('version', VERSION), ('part', 'classification')):
+            if meta.get(key) != expected:
+                raise ValueError(
+                    f'{root} has {key} {meta.get(key)!r}, but this dataset reads '
+                    f'{expected!r}; {remedy}'
+                )
+        samples = super().load_data_list()
+        for sample in samples:
+            path = Path(sample['img_path'])
+            sample['seg_map_path'] = str(root / 'masks' / path.relative_to(root))
+        counts = meta['counts'][self.split], len(samples)
+        if counts[0] != counts[1]:
+            raise FileNotFoundError(
+                f'{root / self.split} should have {counts[0]} images, but has '
+                f'{counts[1]}; {remedy}'
+            )
+        return samples
+
+    def extra_repr(self) -> list[str]:
+        """What mmpretrain prints of the dataset."""
+        return [f'Root of dataset: \t{self.data_root}', f'Split: \t{self.split}']

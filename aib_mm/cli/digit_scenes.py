@@ -1,0 +1,80 @@
+"""The program behind ``tools/digit_scenes.py``."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from aib_mm.digitscenes import (
+    PARTS,
+    DigitScenesSpec,
+    SetError,
+    SourceError,
+    generate,
+    load_meta,
+    verify,
+)
+
+_DEFAULTS = DigitScenesSpec()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make or verify a DigitScenes set; 0 on success."""
+    args = _parser().parse_args(argv)
+    try:
+        _verify(args) if args.verify else _generate(args)
+    except (SetError, SourceError, ValueError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def _generate(args: argparse.Namespace) -> None:
+    spec = DigitScenesSpec(
+        seed=args.seed,
+        size=args.size,
+        train=args.train,
+        test=args.test,
+        scene_size=args.scene_size,
+        scenes_train=args.scenes_train,
+        scenes_val=args.scenes_val,
+    )
+    start = time.perf_counter()
+    made = generate(args.out, spec, args.parts, args.workers, args.force)
+    for part, new in made.items():
+        folder = args.out / part
+        meta = load_meta(folder)
+        counts = ', '.join(f'{n} {split}' for split, n in meta['counts'].items())
+        state = 'made' if new else 'already there'
+        print(f'{folder}: {counts} ({state}), sha256 {meta["sha256"]}')
+    if any(made.values()):
+        print(f'{time.perf_counter() - start:.1f} s')
+
+
+def _verify(args: argparse.Namespace) -> None:
+    for part in args.parts:
+        meta = verify(args.out / part)
+        print(f'{args.out / part}: {meta["files"]} files, sha256 {meta["sha256"]}: ok')
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description='Make the DigitScenes set: handwritten digits on photographs, with '
+        'masks. Nothing is downloaded.',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add('--out', type=Path, default=Path('data/digitscenes'), help='folder of the set')
+    add('--parts', nargs='+', choices=list(PARTS), default=list(PARTS), help='what')
+    add('--seed', type=int, default=_DEFAULTS.seed, help='of everything random')
+    add('--size', type=int, default=_DEFAULTS.size, help='side of an image, pixels')
+    add('--train', type=int, default=_DEFAULTS.train, help='images for training')
+    add('--test', type=int, default=_DEFAULTS.test, help='images for testing')
+    add('--scene-size', type=int, default=_DEFAULTS.scene_size, help='side of a scene')
+    add('--scenes-train', type=int, default=_DEFAULTS.scenes_train, help='scenes')
+    add('--scenes-val', type=int, default=_DEFAULTS.scenes_val, help='scenes')
+    add('--workers', type=int, default=None, help='processes (None: the usable cores)')
+    add('--force', action='store_true', help='replace a set that is there')
+    add('--verify', action='store_true', help='only check what is there')
+    return parser
