@@ -29,6 +29,10 @@ _LAUNCHER_VARIABLES = {
 _DEFAULT_PORT = '29500'  # of torch.distributed, and of mmengine
 #: Wrappers that take torch's ``device_ids``; others are passed on as they are.
 _DDP_TYPES = ('MMDistributedDataParallel', 'DistributedDataParallel')
+# Groups stay referenced until exit. Else a wrapped model may be the last to hold one;
+# freeing it then waits, with Python's lock held, for a gloo thread that may itself be
+# waiting for that lock to free the last gradient: a deadlock seen with torch 2.11.
+_ended_groups: list[distributed.ProcessGroup] = []
 _SYNC_NORMS = ('SyncBN', 'MMSyncBN', torch.nn.SyncBatchNorm)
 
 
@@ -77,6 +81,7 @@ def prepare_cpu_distributed(cfg: Config, launcher: str) -> bool:
 def shut_down() -> None:
     """End the process group, if there is one, after work that succeeded."""
     if distributed.is_available() and distributed.is_initialized():
+        _ended_groups.append(distributed.group.WORLD)
         distributed.destroy_process_group()
 
 

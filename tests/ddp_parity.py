@@ -15,6 +15,7 @@ gets the unwrapped model in training mode: freeze norm layers there, and fix noi
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
@@ -67,8 +68,19 @@ def gradient_parity(
         port = probe.getsockname()[1]
         probe.close()
         jobs = (processes, port, cfg, make_batch, prepare, folder)
-        mp.spawn(_work, jobs, nprocs=processes)
+        context = mp.spawn(_work, jobs, nprocs=processes, join=False)
+        _join(context)
         return Parity(**torch.load(Path(folder, 'parity.pth')))
+
+
+def _join(context: mp.ProcessContext, seconds: int = 300) -> None:
+    """Wait for all processes, and for none longer than ``seconds``."""
+    end = time.monotonic() + seconds
+    while not context.join(timeout=1):
+        if time.monotonic() > end:
+            for process in context.processes:
+                process.kill()
+            raise TimeoutError(f'the processes did not end within {seconds} s')
 
 
 def _work(

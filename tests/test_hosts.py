@@ -19,6 +19,7 @@ import json, sys, warnings
 
 class Hiding:
     def __init__(self, finder): self.finder = finder
+    def __getattr__(self, name): return getattr(self.finder, name)
     def find_spec(self, name, path=None, target=None):
         if name.partition('.')[0] in HIDDEN: return None
         return self.finder.find_spec(name, path, target)

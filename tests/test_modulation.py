@@ -56,7 +56,7 @@ def test_half_precision_features_stay_so() -> None:
 def test_unknown_modulation_names_the_nearest() -> None:
     with pytest.raises(ValueError, match="got 'residul'; did you mean 'residual'"):
         build_modulation('residul', 3)
-    with pytest.raises(ValueError, match="modulation must be one of .* got 'add'"):
+    with pytest.raises(ValueError, match=r"modulation must be one of .* got 'add'"):
         modulate(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), 'add')
     with pytest.raises(ValueError, match='ConcatModulation'):
         modulate(torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), 'concat')

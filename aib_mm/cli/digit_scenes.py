@@ -24,10 +24,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         _verify(args) if args.verify else _generate(args)
-    except (SetError, SourceError, ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    except (SetError, SourceError, ValueError, FileNotFoundError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(
+            f'cannot write below {args.out} ({error}): give another folder with --out'
+        )
     return 0
+
+
+def _fail(message: str) -> int:
+    print(f'error: {message}', file=sys.stderr)
+    return 1
 
 
 def _generate(args: argparse.Namespace) -> None:

@@ -1,1 +1,1 @@
-"""The demo: DigitScenes, a few small classifiers side by side, and a page to look at."""
+"""The demo: DigitScenes, a few small classifiers compared, and a page to look at."""

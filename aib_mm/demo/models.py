@@ -43,6 +43,24 @@ MODELS = (
         'VGG16-aib-qt',
         'The same, its attention scores rounded to the nearest of 20 learnt anchors.',
     ),
+    DemoModel(
+        'aib_scale',
+        'vgg16-narrow_aib_scale_digitscenes.py',
+        'VGG16-aib, scale',
+        "Modulation 'scale': without the residual, what is not attended to is lost.",
+    ),
+    DemoModel(
+        'aib_qt_scale',
+        'vgg16-narrow_aib_qt_scale_digitscenes.py',
+        'VGG16-aib-qt, scale',
+        'The same, its attention scores rounded to the nearest of 20 learnt anchors.',
+    ),
+    DemoModel(
+        'aib_selective',
+        'vgg16-narrow_aib_selective_digitscenes.py',
+        'VGG16-aib, scale, low start',
+        'Modulation by scaling, and scores that start at 0.05 instead of 0.5.',
+    ),
 )
 
 

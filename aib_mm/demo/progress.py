@@ -39,6 +39,9 @@ class ProgressHook(Hook):
     Args:
         progress: from ``make_progress``, started.
         name: what is trained or tested.
+
+    Attributes:
+        seconds: wall time of the finished training or test, without setting it up.
     """
 
     priority = 'VERY_LOW'
@@ -47,6 +50,7 @@ class ProgressHook(Hook):
         super().__init__()
         self.progress = progress
         self.name = name
+        self.seconds = 0.0
         self._started = 0.0
 
     def before_train(self, runner: Runner) -> None:
@@ -71,6 +75,9 @@ class ProgressHook(Hook):
             f'{spent:.0f} s, eta {left:.0f} s'
         )
 
+    def after_train(self, runner: Runner) -> None:
+        self.seconds = time.perf_counter() - self._started
+
     def before_test(self, runner: Runner) -> None:
         self._begin(f'test {self.name}', len(runner.test_dataloader))
 
@@ -86,10 +93,10 @@ class ProgressHook(Hook):
     def after_test_epoch(
         self, runner: Runner, metrics: dict[str, float] | None = None
     ) -> None:
-        spent = time.perf_counter() - self._started
+        self.seconds = time.perf_counter() - self._started
         images = len(runner.test_dataloader.dataset)
         self.progress.update(self._task, status=f'{images:,} images')
-        self._line(f'test {self.name}: {images:,} images, {spent:.0f} s')
+        self._line(f'test {self.name}: {images:,} images, {self.seconds:.0f} s')
 
     def _begin(self, text: str, total: int) -> None:
         self._started = time.perf_counter()

@@ -4,7 +4,6 @@ import copy
 import hashlib
 import json
 import logging
-import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner, find_latest_checkpoint, load_checkpoint
 from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import nn
@@ -34,14 +33,15 @@ TRAINING = 'training.json'
 class DemoRunner(Runner):
     """mmengine's Runner on a chosen device, the terminal left to the progress bars.
 
-    The log file gets everything as ever; the terminal gets warnings and errors.
+    The log file gets everything as ever, the terminal only errors: mmengine warns of
+    its own deprecated parts on every run.
     """
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
-                handler.setLevel(max(handler.level, logging.WARNING))
+                handler.setLevel(max(handler.level, logging.ERROR))
         return logger
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
@@ -103,7 +103,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Training:
-    """A finished training: checkpoint's file name, seconds, epochs, what it was made of."""
+    """A finished training: its checkpoint's file name, and what it was made of."""
 
     fingerprint: str
     checkpoint: str
@@ -113,7 +113,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One test image as the test loop left it; arrays as in ``interpret.report.Case``."""
+    """One test image as the test loop left it; arrays as in the report's ``Case``."""
 
     image_path: Path
     label: int
@@ -161,14 +161,12 @@ def train(task: Task, progress: Progress) -> Training:
     note = task.work_dir / TRAINING
     # Interrupted from here on, the folder must not look like a finished training.
     note.unlink(missing_ok=True)
-    runner = _build_runner(cfg, task, 'train', progress)
-    started = time.perf_counter()
+    runner, clock = _build_runner(cfg, task, 'train', progress)
     runner.train()
-    seconds = time.perf_counter() - started
     training = Training(
         fingerprint=fingerprint,
         checkpoint=Path(find_latest_checkpoint(task.work_dir)).name,
-        seconds=round(seconds, 1),
+        seconds=round(clock.seconds, 1),
         epochs=runner.max_epochs,
     )
     mmengine.dump(asdict(training), str(note), indent=2)
@@ -181,17 +179,16 @@ def test(task: Task, training: Training, progress: Progress) -> Outcome:
     It starts from the checkpoint and the task's seed, so that the Monte Carlo samples,
     and with them all results, are the same whenever it is done.
     """
-    cfg = task.config()
-    cfg.load_from = str(task.work_dir / training.checkpoint)
-    runner = _build_runner(cfg, task, 'test', progress)
+    runner, clock = _build_runner(task.config(), task, 'test', progress)
+    checkpoint = str(task.work_dir / training.checkpoint)
+    load_checkpoint(runner.model, checkpoint, 'cpu', strict=True, logger='current')
     attends = any(isinstance(m, AIBAttention) for m in runner.model.modules())
     with record_attention(runner.model) if attends else nullcontext({}) as record:
         recorder = _PredictionRecorder(record)
         runner.register_hook(recorder)
-        started = time.perf_counter()
         metrics = runner.test()
-        seconds = time.perf_counter() - started
-    return Outcome(task, training, round(seconds, 1), metrics, recorder.predictions)
+    seconds = round(clock.seconds, 1)
+    return Outcome(task, training, seconds, metrics, recorder.predictions)
 
 
 class _PredictionRecorder(Hook):
@@ -228,13 +225,16 @@ class _PredictionRecorder(Hook):
             )
 
 
-def _build_runner(cfg: Config, task: Task, purpose: str, progress: Progress) -> Runner:
+def _build_runner(
+    cfg: Config, task: Task, purpose: str, progress: Progress
+) -> tuple[Runner, ProgressHook]:
     cfg = copy.deepcopy(cfg)
     # mmengine tells Runners apart by this name and the second they were built in.
     cfg.experiment_name = f'{task.model.name}_seed{task.seed}_{purpose}'
     runner = DemoRunner.from_cfg(cfg)
-    runner.register_hook(ProgressHook(progress, task.name))
-    return runner
+    clock = ProgressHook(progress, task.name)
+    runner.register_hook(clock)
+    return runner, clock
 
 
 def _set_epochs(cfg: Config, epochs: int) -> None:

@@ -16,7 +16,9 @@ from rich.progress import track
 from aib_mm.digitscenes import files
 from aib_mm.digitscenes.render import draw_classification, draw_scene
 from aib_mm.digitscenes.sources import PHOTOS, Source, load_sources
-from aib_mm.digitscenes.spec import CLASSES, NAME, PARTS, VERSION, DigitScenesSpec
+from aib_mm.digitscenes.spec import CLASSES, PARTS, DigitScenesSpec
+from aib_mm.digitscenes.state import check_replaceable, is_complete, write_meta
+from aib_mm.errors import check_count
 
 #: Split -> side of the partition of digits and photographs.
 _SIDES = {'train': 'train', 'test': 'test', 'val': 'test'}
@@ -78,58 +80,19 @@ def generate(
     for part in parts:
         if part not in PARTS:
             raise ValueError(f'parts must be of {list(PARTS)}, got {part!r}')
+    if num_workers is None:
+        num_workers = len(os.sched_getaffinity(0))
+    check_count('num_workers', num_workers, 1)
     root = Path(root)
     missing = [p for p in parts if force or not is_complete(root / p, p, spec)]
     if missing:
         for part in missing:
-            _check_replaceable(root / part)
+            check_replaceable(root / part)
         sources = load_sources()
         root.mkdir(parents=True, exist_ok=True)
         for part in missing:
-            _make(root / part, part, spec, sources, num_workers, progress)
+            _make(root / part, part, spec, sources, num_workers, progress, force)
     return {part: part in missing for part in parts}
-
-
-def is_complete(folder: Path, part: str, spec: DigitScenesSpec) -> bool:
-    """Whether a part of this version and specification is at ``folder``.
-
-    Raises:
-        SetError: a set of other parameters, or something else, is there.
-    """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return False
-    _check_replaceable(folder)
-    meta = files.load_meta(folder)
-    expected = _identity(part, spec)
-    found = {key: meta.get(key) for key in expected}
-    differences = [
-        f'{key} is {found_value!r}, not {value!r}'
-        for key, value in _flat(expected).items()
-        if (found_value := _flat(found).get(key)) != value
-    ]
-    if differences:
-        raise files.SetError(
-            f'{folder} holds another set: {"; ".join(differences)}. Give --force to '
-            'replace it, or another folder with --out'
-        )
-    return True
-
-
-def verify(folder: str | Path) -> dict[str, Any]:
-    """Recompute the checksum of a part and return its meta file.
-
-    Raises:
-        FileNotFoundError: there is no set at ``folder``.
-        SetError: a file is missing, changed or was added.
-    """
-    meta = files.load_meta(folder)
-    count, checksum = files.checksum_of(Path(folder))
-    if (count, checksum) != (meta.get('files'), meta.get('sha256')):
-        raise files.SetError(
-            f'{folder} is damaged: {count} files with checksum {checksum}, expected '
-            f'{meta.get("files")} with {meta.get("sha256")}. Make it again: add --force'
-        )
-    return meta
 
 
 def _make(
@@ -137,8 +100,9 @@ def _make(
     part: str,
     spec: DigitScenesSpec,
     sources: dict[str, Source],
-    num_workers: int | None,
+    num_workers: int,
     progress: bool,
+    force: bool,
 ) -> None:
     draft = folder.with_name(f'.{part}.{os.getpid()}')
     shutil.rmtree(draft, ignore_errors=True)
@@ -155,8 +119,10 @@ def _make(
             if part == 'scenes':
                 annotations = [sample.annotations for sample in written]
                 digests |= files.write_coco(draft, split, spec.scene_size, annotations)
-        files.write_meta(draft, _describe(part, spec, digests, shares))
-        _put_in_place(draft, folder)
+        write_meta(draft, _describe(part, spec, digests, shares))
+        # Another process may have made one in the meantime.
+        if force or not is_complete(folder, part, spec):
+            _put_in_place(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -173,11 +139,8 @@ def _make_folders(draft: Path, part: str) -> None:
                 path.mkdir(parents=True, exist_ok=True)
 
 
-def _run(
-    job: _Job, count: int, num_workers: int | None, progress: bool
-) -> list[_Written]:
-    workers = num_workers or len(os.sched_getaffinity(0))
-    with _mapped(job, count, min(workers, -(-count // _CHUNK))) as written:
+def _run(job: _Job, count: int, num_workers: int, progress: bool) -> list[_Written]:
+    with _mapped(job, count, min(num_workers, -(-count // _CHUNK))) as written:
         text = f'{job.part} {job.split}'
         return list(track(written, text, total=count, disable=not progress))
 
@@ -227,23 +190,12 @@ def _write_sample(job: _Job, index: int) -> _Written:
     return _Written(digests, share, files.instances(scene, index))
 
 
-def _identity(part: str, spec: DigitScenesSpec) -> dict[str, Any]:
-    """What tells one set from another."""
-    return dict(
-        name=NAME,
-        version=VERSION,
-        part=part,
-        seed=spec.seed,
-        parameters=spec.parameters(part),
-    )
-
-
 def _describe(
     part: str, spec: DigitScenesSpec, digests: files.Digests, shares: dict[str, float]
 ) -> dict[str, Any]:
     """The content of the meta file."""
     sha256, pixels_sha256 = files.checksums(digests)
-    meta = _identity(part, spec) | dict(
+    meta = spec.identity(part) | dict(
         counts={split: spec.count(part, split) for split in PARTS[part]},
         digit_area=shares,
         classes=CLASSES,
@@ -268,20 +220,3 @@ def _put_in_place(draft: Path, folder: Path) -> None:
         shutil.rmtree(old)
     else:
         draft.rename(folder)
-
-
-def _check_replaceable(folder: Path) -> None:
-    """Refuse to touch anything but an empty folder or one with a set's meta file."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not (folder / files.META).is_file():
-        raise files.SetError(
-            f'{folder} exists and is no {NAME} set (it has no {files.META}): move it '
-            'away or give another folder with --out'
-        )
-    files.load_meta(folder)
-
-
-def _flat(identity: dict[str, Any]) -> dict[str, Any]:
-    parameters = identity.get('parameters') or {}
-    return {k: v for k, v in identity.items() if k != 'parameters'} | dict(parameters)

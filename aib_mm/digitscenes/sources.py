@@ -125,6 +125,6 @@ def _load_photos(side: str) -> tuple[Image.Image, ...]:
 def _check_content(what: str, found: str, expected: str) -> None:
     if found != expected:
         raise SourceError(
-            f'{what} are not those DigitScenes was made from (SHA-256 {found}, expected '
-            f'{expected}): install the versions in requirements/'
+            f'{what} are not those DigitScenes was made from (SHA-256 {found}, '
+            f'expected {expected}): install the versions in requirements/'
         )

@@ -64,7 +64,7 @@ class DigitScenesSpec:
     image of ``reference_size`` (``size`` 32, ``scene_size`` 256) and scale with it.
 
     Args:
-        seed: of everything drawn at random; the split of digits and photographs is fixed.
+        seed: of everything random; the partition of digits and photographs is fixed.
         size: side of a classification image, in pixels.
         train: number of classification images for training.
         test: number of classification images for testing.
@@ -122,10 +122,8 @@ class DigitScenesSpec:
             low, high = getattr(self, name)
             least = _LEAST.get(name, 1)
             self._require(name, least <= low <= high, f'{least} <= low <= high')
-        self._require('digit_size', self.digit_size[1] <= 32, 'at most 32')
-        self._require(
-            'scene_digit_size', self.scene_digit_size[1] <= 256, 'at most 256'
-        )
+        for name, most in (('digit_size', 32), ('scene_digit_size', 256)):
+            self._require(name, getattr(self, name)[1] <= most, f'at most {most}')
         for name in ('mask_threshold', 'edge_threshold'):
             self._require(name, 0 < getattr(self, name) <= 1, 'in (0, 1]')
         self._require('max_overlap', 0 <= self.max_overlap <= 1, 'in [0, 1]')
@@ -142,6 +140,16 @@ class DigitScenesSpec:
             name: list(values[name]) if name in _PAIRS else values[name]
             for name in _OF_PART[part] + _SHARED
         }
+
+    def identity(self, part: str) -> dict[str, Any]:
+        """What tells one set from another; the head of its meta file."""
+        return dict(
+            name=NAME,
+            version=VERSION,
+            part=part,
+            seed=self.seed,
+            parameters=self.parameters(part),
+        )
 
     def _require(self, name: str, holds: bool, rule: str) -> None:
         if not holds:

@@ -33,7 +33,7 @@ class Case:
         label: index of the true class.
         scores: ``(C,)``, in [0, 1].
         mask: ``(H, W)`` bool, the object.
-        attention_mean, attention_std: ``(h, w)``, or None for a model without attention.
+        attention_mean, attention_std: ``(h, w)``, None in a model without attention.
         quantized: ``(h, w)``, a sample of the attention rounded to anchors.
         anchors_used: how many different anchors that sample took.
         measures: numbers of this image by name, as text.
@@ -192,7 +192,7 @@ def image_uri(image: NDArray[np.uint8]) -> str:
 
 
 def map_uri(values: NDArray[np.floating], high: float, colors: str) -> str:
-    """A data URI of a map ``(h, w)``, coloured from 0 to ``high``; beyond is clipped."""
+    """A data URI of a map ``(h, w)``, coloured from 0 to ``high`` and clipped there."""
     scaled = np.clip(values / high if high > 0 else np.zeros_like(values), 0.0, 1.0)
     picture = Image.fromarray(np.round(scaled * 255).astype(np.uint8)).convert('P')
     picture.putpalette(_palette(colors).tobytes())

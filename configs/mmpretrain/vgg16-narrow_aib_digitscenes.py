@@ -3,7 +3,7 @@
 _base_ = [
     '_base_/models/vgg16_narrow_aib.py',
     '_base_/datasets/digit_scenes.py',
-    '_base_/schedules/one_cycle_10e.py',
+    '_base_/schedules/one_cycle_5e.py',
     'mmpretrain::_base_/default_runtime.py',
 ]
 

