@@ -32,7 +32,7 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used: the file, the cause and the remedy."""
 
 
-def _history_statistic(owner: object, name: str) -> Callable:
+def _history_statistic(owner: Any, name: str) -> Callable:
     """Stand in for ``getattr`` in a checkpoint, for one use of it only.
 
     A ``HistoryBuffer`` is pickled together with its statistics, each as

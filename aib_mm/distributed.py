@@ -32,7 +32,7 @@ _DDP_TYPES = ('MMDistributedDataParallel', 'DistributedDataParallel')
 # Groups stay referenced until exit. Else a wrapped model may be the last to hold one;
 # freeing it then waits, with Python's lock held, for a gloo thread that may itself be
 # waiting for that lock to free the last gradient: a deadlock seen with torch 2.11.
-_ended_groups: list[distributed.ProcessGroup] = []
+_ended_groups: list[distributed.ProcessGroup | None] = []
 _SYNC_NORMS = ('SyncBN', 'MMSyncBN', torch.nn.SyncBatchNorm)
 
 

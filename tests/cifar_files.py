@@ -18,6 +18,7 @@ import os
 import pickle
 import struct
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,7 +28,7 @@ TESTS = Path(__file__).resolve().parent
 class _Python2Pickler(pickle._Pickler):
     """Writes bytes as Python 2 wrote its strings, as the published files hold them."""
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
 
     def save_bytes(self, value: bytes) -> None:
         self.write(pickle.BINSTRING + struct.pack('<i', len(value)) + value)

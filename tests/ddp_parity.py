@@ -69,11 +69,11 @@ def gradient_parity(
         probe.close()
         jobs = (processes, port, cfg, make_batch, prepare, folder)
         context = mp.spawn(_work, jobs, nprocs=processes, join=False)
-        _join(context)
+        join(context)
         return Parity(**torch.load(Path(folder, 'parity.pth')))
 
 
-def _join(context: mp.ProcessContext, seconds: int = 300) -> None:
+def join(context: mp.ProcessContext, seconds: int = 300) -> None:
     """Wait for all processes, and for none longer than ``seconds``."""
     end = time.monotonic() + seconds
     while not context.join(timeout=1):
@@ -119,9 +119,7 @@ def _work(
     gaps = torch.tensor([gap])
     distributed.all_reduce(gaps, distributed.ReduceOp.MAX)
     if rank == 0:
-        torch.save(
-            dict(gap=gaps.item(), largest=largest), Path(folder, 'parity.pth')
-        )
+        torch.save(dict(gap=gaps.item(), largest=largest), Path(folder, 'parity.pth'))
     shut_down()
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from ddp_parity import gradient_parity
+from ddp_parity import gradient_parity, join
 from mmengine.config import Config
 from torch import distributed
+from torch import multiprocessing as mp
 
 from aib_mm.distributed import prepare_cpu_distributed, shut_down
 
@@ -98,7 +99,7 @@ def test_replaces_sync_bn(one_process):
 
 def test_slurm_variables(one_process, tmp_path):
     scontrol = tmp_path / 'scontrol'
-    scontrol.write_text('#!/bin/sh\n[ "$3" = "node[1-2]" ] && printf "localhost\\nb\\n"')
+    scontrol.write_text('#!/bin/sh\n[ "$3" = "n[1-2]" ] && echo localhost b')
     scontrol.chmod(0o755)
     for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR'):
         one_process.delenv(name)
@@ -106,7 +107,7 @@ def test_slurm_variables(one_process, tmp_path):
         'SLURM_PROCID': '0',
         'SLURM_NTASKS': '1',
         'SLURM_LOCALID': '0',
-        'SLURM_NODELIST': 'node[1-2]',
+        'SLURM_NODELIST': 'n[1-2]',
         'PATH': f'{tmp_path}{os.pathsep}{os.environ["PATH"]}',
     }.items():
         one_process.setenv(name, value)
@@ -150,6 +151,27 @@ def test_two_processes_give_the_gradients_of_one(prepare, equal):
     parity = gradient_parity(cfg, make_batch, **options)
     assert parity.largest > 1e-2
     assert (parity.gap <= 1e-6) is equal
+
+
+def _rounds(rank: int, folder: str, rounds: int) -> None:
+    for index in range(rounds):
+        store = distributed.FileStore(f'{folder}/{index}', 2)
+        distributed.init_process_group('gloo', store=store, rank=rank, world_size=2)
+        _train_and_shut_down()
+
+
+def _train_and_shut_down() -> None:
+    layers = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(4)])
+    model = torch.nn.parallel.DistributedDataParallel(layers)
+    model(torch.ones(2, 64)).sum().backward()
+    distributed.all_reduce(torch.ones(1))
+    shut_down()  # the model outlives the group, for as long as this function runs
+
+
+@pytest.mark.slow
+def test_shut_down_does_not_deadlock(tmp_path):
+    # With destroy_process_group alone, one round in about six never ended.
+    join(mp.spawn(_rounds, (str(tmp_path), 30), nprocs=2, join=False))
 
 
 PROGRAM = """

@@ -3,6 +3,8 @@
 A sum of ``None`` is mmpretrain's own way of not comparing.
 """
 
+from typing import ClassVar
+
 from mmpretrain.datasets import CIFAR10, CIFAR100
 
 
@@ -13,10 +15,10 @@ def _without_sums(files: list) -> list:
 class UncheckedCIFAR10(CIFAR10):
     train_list = _without_sums(CIFAR10.train_list)
     test_list = _without_sums(CIFAR10.test_list)
-    meta = {**CIFAR10.meta, 'md5': None}
+    meta: ClassVar = {**CIFAR10.meta, 'md5': None}
 
 
 class UncheckedCIFAR100(CIFAR100):
     train_list = _without_sums(CIFAR100.train_list)
     test_list = _without_sums(CIFAR100.test_list)
-    meta = {**CIFAR100.meta, 'md5': None}
+    meta: ClassVar = {**CIFAR100.meta, 'md5': None}

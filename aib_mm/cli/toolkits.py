@@ -17,7 +17,7 @@ class UsageError(Exception):
 
 @dataclass(frozen=True)
 class Drawing:
-    """The options ``--show``, ``--show-dir``, ``--wait-time``, ``--interval``, ``--tta``.
+    """What ``--show``, ``--show-dir`` and the options that belong to them ask for.
 
     ``wait_time`` in seconds; ``interval`` in samples, None for the toolkit's own.
     """
@@ -190,9 +190,7 @@ def _tta_mmdet(cfg: Config) -> None:
     tta_cfg = dict(nms=nms, max_per_img=100)
     cfg.setdefault('tta_model', ConfigDict(type='DetTTAModel', tta_cfg=tta_cfg))
     keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
-    pack = ConfigDict(
-        type='PackDetInputs', meta_keys=(*keys, 'flip', 'flip_direction')
-    )
+    pack = ConfigDict(type='PackDetInputs', meta_keys=(*keys, 'flip', 'flip_direction'))
     cfg.setdefault('tta_pipeline', _flip_pipeline(cfg, pack))
 
 

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -98,7 +99,7 @@ def _enable_amp(cfg: Config) -> None:
 
 
 def _enable_lr_scaling(cfg: Config) -> None:
-    scaling = cfg.get('auto_scale_lr') or {}
+    scaling: Any = cfg.get('auto_scale_lr') or {}
     if 'base_batch_size' not in scaling:
         raise UsageError(
             f'--auto-scale-lr needs auto_scale_lr.base_batch_size, which config '

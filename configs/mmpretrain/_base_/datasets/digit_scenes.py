@@ -18,10 +18,11 @@ test_pipeline = [
     dict(type='PackInputs', algorithm_keys=('gt_seg_map',)),
 ]
 
+# No worker processes: handing a small image over costs more than reading it.
 train_dataloader = dict(
     batch_size=64,
-    num_workers=1,
-    persistent_workers=True,
+    num_workers=0,
+    persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type=dataset_type, data_root=data_root, split='train', pipeline=train_pipeline
@@ -29,8 +30,8 @@ train_dataloader = dict(
 )
 test_dataloader = dict(
     batch_size=100,
-    num_workers=1,
-    persistent_workers=True,
+    num_workers=0,
+    persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type, data_root=data_root, split='test', pipeline=test_pipeline

@@ -1,0 +1,515 @@
+"""tools/train.py and tools/test.py: real commands, options, hosts and users' errors."""
+
+import ast
+import importlib.metadata
+import importlib.util
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from cifar_files import environment, use_files, write_cifar10, write_cifar100
+from mmengine.config import Config
+
+from aib_mm.cli import test as test_program
+from aib_mm.cli import train as train_program
+
+TINY = Path(__file__).with_name('tiny_classifier.py')
+HOSTS = ('mmpretrain', 'mmdet', 'mmseg')
+PROGRAMS = {'train': train_program, 'test': test_program}
+
+needs_mmpretrain = pytest.mark.skipif(
+    importlib.util.find_spec('mmpretrain') is None, reason='needs mmpretrain'
+)
+
+
+def call(folder: Path, *command: str | Path, **variables: str):
+    """Run a command in a folder outside the repository; its output is one text."""
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        env=environment(PYTHON=sys.executable, **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+    )
+
+
+def ok(result: subprocess.CompletedProcess) -> str:
+    assert result.returncode == 0, result.stdout[-4000:]
+    return result.stdout
+
+
+def metrics_of(work_dir: Path) -> dict:
+    """What the Runner wrote about its last test."""
+    newest = max(work_dir.glob('2*/2*.json'), key=os.path.getmtime)
+    return json.loads(newest.read_text())
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A folder of a user, with data and nothing of the repository."""
+    path = tmp_path_factory.mktemp('user')
+    write_cifar10(path / 'data')
+    return path
+
+
+@pytest.fixture(scope='module')
+def trained(folder, repo):
+    """The work folder of ``tools/train.py`` after one epoch."""
+    train = repo / 'tools/train.py'
+    ok(call(folder, sys.executable, train, TINY, '--work-dir', 'run'))
+    return folder / 'run'
+
+
+@needs_mmpretrain
+def test_train_then_test_give_the_same_accuracy(trained, folder, repo):
+    assert (trained / 'last_checkpoint').read_text().endswith('run/epoch_1.pth')
+    log = next(trained.glob('2*/vis_data/scalars.json')).read_text()
+    validated = json.loads(log.splitlines()[-1])['accuracy/top1']
+    arguments = [TINY, 'run/epoch_1.pth', '--out', 'metrics.json']
+    test = repo / 'tools/test.py'
+    command = [sys.executable, test, *arguments, '--out-item', 'metrics']
+    ok(call(folder, *command, '--work-dir', 'tested'))
+    metrics = json.loads((folder / 'metrics.json').read_text())
+    assert metrics['accuracy/top1'] == validated
+    assert metrics_of(folder / 'tested')['accuracy/top1'] == validated
+
+
+@needs_mmpretrain
+def test_resume_goes_on_and_cfg_options_apply(trained, folder, repo):
+    options = ['--cfg-options', 'train_cfg.max_epochs=2', 'val_cfg.fp16=False']
+    train = repo / 'tools/train.py'
+    arguments = [train, TINY, '--work-dir', 'run', '--resume', *options]
+    output = ok(call(folder, sys.executable, *arguments))
+    assert 'resumed epoch: 1, iter: 10' in output
+    assert 'Epoch(train) [2]' in output and 'Epoch(train) [1]' not in output
+    assert (trained / 'epoch_2.pth').is_file()
+
+
+@needs_mmpretrain
+@pytest.mark.slow
+def test_predictions_and_pictures(trained, folder, repo):
+    arguments = [repo / 'tools/test.py', TINY, 'run/epoch_1.pth', '--out=pred.pkl']
+    drawing = ['--show-dir', 'shown', '--interval', '5', '--no-pin-memory']
+    ok(call(folder, sys.executable, *arguments, *drawing))
+    with (folder / 'pred.pkl').open('rb') as file:
+        predictions = pickle.load(file)
+    assert len(predictions) == 20
+    assert predictions[0]['pred_score'].shape == (10,)
+    assert len(list((folder / 'shown').glob('*.png'))) == 4
+    ok(call(folder, sys.executable, *arguments, '--tta'))
+    with (folder / 'pred.pkl').open('rb') as file:
+        flipped = pickle.load(file)
+    assert not torch.equal(flipped[0]['pred_score'], predictions[0]['pred_score'])
+
+
+@needs_mmpretrain
+@pytest.mark.slow
+def test_two_processes_on_the_cpu(folder, repo):
+    variables = dict(CUDA_VISIBLE_DEVICES='-1')
+    train = ['bash', repo / 'tools/dist_train.sh', TINY, '2', '--work-dir', 'two']
+    output = ok(call(folder, *train, **variables))
+    assert '[5/5]' in output, 'each process takes half of the 10 iterations'
+    checkpoint = folder / 'two/epoch_1.pth'
+    names = torch.load(checkpoint)['state_dict']
+    assert not any(name.startswith('module.') for name in names)
+    test = ['bash', repo / 'tools/dist_test.sh', TINY, checkpoint, '2']
+    output = ok(call(folder, *test, '--work-dir', 'two', **variables))
+    alone = [repo / 'tools/test.py', TINY, checkpoint, '--work-dir', 'one']
+    ok(call(folder, sys.executable, *alone, **variables))
+    accuracy = metrics_of(folder / 'two')['accuracy/top1']
+    assert accuracy == metrics_of(folder / 'one')['accuracy/top1']
+    resume = [*train, '--resume', folder / 'none.pth']
+    failed = call(folder, *resume, **variables)
+    assert failed.returncode != 0
+    assert 'none.pth does not exist' in failed.stdout
+
+
+@needs_mmpretrain
+@pytest.mark.slow
+def test_mim(folder):
+    pytest.importorskip('mim')
+    mim = [sys.executable, '-m', 'mim']
+    common = ['--gpus', '0', '--launcher', 'none', '--work-dir', 'mim']
+    package = importlib.metadata.distribution('mmpretrain').metadata['Name']
+    ok(call(folder, *mim, 'train', package, TINY, *common))
+    checkpoint = ['--checkpoint', 'mim/epoch_1.pth']
+    output = call(folder, *mim, 'test', package, TINY, *checkpoint, *common)
+    assert 'accuracy/top1' in ok(output)
+
+
+@needs_mmpretrain
+@pytest.mark.parametrize(
+    ('classes', 'write'), [(10, write_cifar10), (100, write_cifar100)]
+)
+def test_files_have_the_true_format(tmp_path, classes, write):
+    from mmpretrain.datasets import CIFAR10, CIFAR100
+
+    write(tmp_path)
+    original = {10: CIFAR10, 100: CIFAR100}[classes]
+    settings = dict(data_root=str(tmp_path), split='test', pipeline=[], download=False)
+    with pytest.raises(RuntimeError, match='Cannot find CIFAR'):
+        original(**settings)
+    cfg = Config.fromfile(TINY)
+    cfg.merge_from_dict(dict(option.split('=') for option in use_files('d', classes)))
+    module = importlib.import_module('unchecked_cifar')
+    dataset = getattr(module, f'UncheckedCIFAR{classes}')(**settings)
+    assert cfg.test_dataloader.dataset.type.endswith(type(dataset).__name__)
+    assert len(dataset) == (20 if classes == 10 else 100)
+    item = dataset.get_data_info(3)
+    assert item['img'].shape == (32, 32, 3) and item['gt_label'] == 3
+    assert len(dataset.metainfo['classes']) == classes
+
+
+def test_error_is_one_line_and_a_failure(tmp_path, repo):
+    result = call(tmp_path, sys.executable, repo / 'tools/train.py', 'none.py')
+    assert result.returncode == 2
+    assert 'train.py: error: config none.py does not exist' in result.stdout
+    assert 'Traceback' not in result.stdout
+
+
+def write_config(path: Path, **settings) -> str:
+    """A config of no particular model, for what happens before one is built."""
+    loader = dict(num_workers=2, dataset=dict(type='Any', pipeline=[dict(type='Pack')]))
+    content = dict(
+        default_scope='mmpretrain',
+        model=dict(type='Any'),
+        train_dataloader=loader,
+        val_dataloader=loader,
+        test_dataloader=loader,
+        val_cfg=dict(),
+        val_evaluator=dict(type='Accuracy'),
+        test_cfg=dict(),
+        test_evaluator=dict(type='Accuracy'),
+        optim_wrapper=dict(type='OptimWrapper'),
+        default_hooks=dict(visualization=dict(type='Hook')),
+        visualizer=dict(type='Visualizer'),
+    )
+    content.update(settings)
+    Config(content).dump(path)
+    return str(path)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty current folder with ``config.py`` and the checkpoint ``good.pth``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    write_config(tmp_path / 'config.py')
+    torch.save(dict(state_dict={}, meta={}), 'good.pth')
+    return tmp_path
+
+
+def configure(program: str, *arguments: str) -> Config:
+    module = PROGRAMS[program]
+    return module.configure(module.make_parser().parse_args(arguments))
+
+
+ERRORS = [
+    ('train', ['none.py'], r'config none\.py does not exist; give the path'),
+    ('train', ['broken.py'], r'config broken\.py cannot be read: .*line 1'),
+    ('train', ['baseless.py'], r'config baseless\.py cannot be read: .*none\.py'),
+    ('train', ['importing.py'], r'importing\.py cannot be read: .*no_such_module'),
+    ('train', ['config.py', '--resume', 'none.pth'], r'none\.pth does not exist'),
+    ('train', ['config.py', '--resume', 'good.pth'], r'good\.pth has no message_hub'),
+    (
+        'train',
+        ['config.py', '--cfg-options', 'load_from=none.pth'],
+        r'none\.pth does not exist',
+    ),
+    (
+        'train',
+        ['config.py', '--cfg-options', 'default_scope=mmrotate'],
+        r"must be one of \['mmpretrain', 'mmdet', 'mmseg'\], got 'mmrotate'",
+    ),
+    (
+        'train',
+        ['config.py', '--cfg-options', 'model.type.name=3'],
+        r'--cfg-options .*does not fit config config\.py',
+    ),
+    ('train', ['config.py', '--auto-scale-lr'], r'needs auto_scale_lr.base_batch_size'),
+    ('train', ['config.py', '--amp'], r'--amp: mixed-precision training needs a GPU'),
+    ('train', ['config.py', '--launcher', 'pytorch'], r'variables RANK, WORLD_SIZE'),
+    ('test', ['config.py', 'none.pth'], r'none\.pth does not exist; give the path'),
+    ('test', ['config.py', 'garbage.pth'], r'garbage\.pth cannot be read, it is damag'),
+    ('test', ['config.py', '.'], r'checkpoint \. is a folder'),
+    ('test', ['config.py', 'good.pth', '--out', 'a.txt'], r'must end in one of \.pkl'),
+    (
+        'test',
+        ['config.py', 'good.pth', '--out', 'a.txt', '--out-item', 'metrics'],
+        r'must end in one of \.json',
+    ),
+    ('test', ['config.py', 'good.pth', '--out-item', 'pred'], r'pred needs --out FILE'),
+    ('test', ['config.py', 'good.pth', '--show', '--tta'], r'leave --tta or --show'),
+    (
+        'test',
+        ['config.py', 'good.pth', '--show', '--cfg-options', 'default_hooks={}'],
+        r'need a visualization hook',
+    ),
+]
+
+
+@pytest.mark.parametrize(('program', 'arguments', 'message'), ERRORS)
+def test_users_errors(place, monkeypatch, capsys, program, arguments, message):
+    monkeypatch.setattr('aib_mm.cli.train.get_device', lambda: 'cpu')
+    monkeypatch.setattr('aib_mm.distributed.get_device', lambda: 'cpu')
+    for name in ('RANK', 'WORLD_SIZE'):
+        monkeypatch.delenv(name, raising=False)
+    (place / 'broken.py').write_text('a = (\n')
+    (place / 'baseless.py').write_text("_base_ = 'none.py'\n")
+    (place / 'importing.py').write_text(
+        "custom_imports = dict(imports=['no_such_module'])\n"
+    )
+    (place / 'garbage.pth').write_bytes(b'no checkpoint')
+    if 'default_hooks={}' in arguments:
+        write_config(place / 'config.py', default_hooks={})
+        arguments = arguments[:-2]
+    assert PROGRAMS[program].main(arguments) == 2
+    errors = capsys.readouterr().err.strip()
+    assert errors.startswith(f'{program}.py: error: ') and '\n' not in errors
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(errors)
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [('lr', "takes KEY=VALUE pairs, got 'lr'"), ('a=[(1,2]', 'Imbalanced brackets')],
+)
+def test_unreadable_cfg_options(place, capsys, option, message):
+    with pytest.raises(SystemExit) as stop:
+        train_program.main(['config.py', '--cfg-options', option])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_moved_work_folder_is_named(place):
+    (place / 'run').mkdir()
+    (place / 'run/last_checkpoint').write_text('/gone/epoch_3.pth')
+    with pytest.raises(ValueError, match=r'/gone/epoch_3\.pth does not exist'):
+        configure('train', 'config.py', '--work-dir', 'run', '--resume')
+
+
+def test_resume_without_a_checkpoint_keeps_load_from(place):
+    options = ['--resume', '--cfg-options', 'load_from=good.pth']
+    cfg = configure('train', 'config.py', *options)
+    assert (cfg.resume, cfg.load_from) == (False, 'good.pth')
+
+
+def test_work_dir_is_named_after_the_config(place):
+    assert configure('train', 'config.py').work_dir == './work_dirs/config'
+    options = ['--cfg-options', 'work_dir=a']
+    assert configure('train', 'config.py', *options).work_dir == 'a'
+    both = [*options, '--work-dir', 'b']
+    assert configure('train', 'config.py', *both).work_dir == 'b'
+
+
+def test_training_switches(place, monkeypatch):
+    monkeypatch.setattr('aib_mm.cli.train.get_device', lambda: 'cuda')
+    switches = ['--no-validate', '--amp', '--auto-scale-lr', '--deterministic']
+    loaders = ['--no-pin-memory', '--no-persistent-workers']
+    options = ['--seed', '3', '--cfg-options', 'auto_scale_lr.base_batch_size=8']
+    cfg = configure('train', 'config.py', *switches, *loaders, *options)
+    assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
+    assert cfg.optim_wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')
+    assert cfg.auto_scale_lr == dict(base_batch_size=8, enable=True)
+    assert cfg.randomness == dict(seed=3, deterministic=True)
+    assert cfg.train_dataloader.pin_memory is False
+    assert cfg.train_dataloader.persistent_workers is False
+
+
+def test_amp_keeps_the_configs_scale_and_refuses_foreign_wrappers(place, monkeypatch):
+    monkeypatch.setattr('aib_mm.cli.train.get_device', lambda: 'cuda')
+    options = ['--amp', '--cfg-options', 'optim_wrapper.loss_scale=512.0']
+    assert configure('train', 'config.py', *options).optim_wrapper.loss_scale == 512
+    foreign = ['--amp', '--cfg-options', 'optim_wrapper.type=ApexOptimWrapper']
+    assert train_program.main(['config.py', *foreign]) == 2
+
+
+@pytest.mark.parametrize(
+    ('scope', 'filled'), [('mmpretrain', True), ('mmdet', False), ('mmseg', False)]
+)
+def test_loader_defaults_are_the_hosts(place, scope, filled):
+    options = ['--cfg-options', f'default_scope={scope}']
+    loader = configure('train', 'config.py', *options).train_dataloader
+    assert ('collate_fn' in loader) is filled
+    assert loader.get('persistent_workers', False) is filled
+    none = configure('train', 'config.py', *options, 'train_dataloader.num_workers=0')
+    assert none.train_dataloader.persistent_workers is False
+
+
+def test_drawing_per_host(place):
+    show = ['--show', '--show-dir', 'shown', '--wait-time', '0.5']
+    scope = ['--cfg-options', 'default_scope=']
+
+    def configured(host, *more):
+        options = [*show, *more, scope[0], scope[1] + host]
+        return configure('test', 'config.py', 'good.pth', *options)
+
+    hook = configured('mmpretrain').default_hooks.visualization
+    drawn = dict(show=True, wait_time=0.5)
+    assert hook == dict(type='Hook', enable=True, out_dir='shown', interval=1, **drawn)
+    hook = configured('mmdet').default_hooks.visualization
+    assert hook == dict(type='Hook', draw=True, test_out_dir='shown', **drawn)
+    cfg = configured('mmseg', '--interval', '7')
+    hook = cfg.default_hooks.visualization
+    assert hook == dict(type='Hook', draw=True, interval=7, **drawn)
+    assert cfg.visualizer.save_dir == 'shown'
+    with pytest.raises(Exception, match='mmdet draws every test image'):
+        configured('mmdet', '--interval', '7')
+
+
+@pytest.mark.parametrize(
+    ('scope', 'metric'),
+    [('mmpretrain', 'mmengine.DumpResults'), ('mmdet', 'mmdet.DumpDetResults')],
+)
+@pytest.mark.parametrize('many', ['one', 'list', 'evaluator'])
+def test_predictions_go_to_a_pickle(place, scope, metric, many):
+    own = dict(type='Accuracy')
+    evaluator = {'one': own, 'list': [own], 'evaluator': dict(metrics=[own])}[many]
+    write_config(place / 'c.py', default_scope=scope, test_evaluator=evaluator)
+    found = configure('test', 'c.py', 'good.pth', '--out', 'a.pkl').test_evaluator
+    found = found.metrics if many == 'evaluator' else found
+    assert list(found) == [own, dict(type=metric, out_file_path='a.pkl')]
+
+
+def test_masks_go_to_a_folder(place):
+    write_config(
+        place / 'c.py', default_scope='mmseg', test_evaluator=dict(type='IoUMetric')
+    )
+    cfg = configure('test', 'c.py', 'good.pth', '--out', 'masks')
+    saver = dict(type='IoUMetric', output_dir='masks', keep_results=True)
+    assert list(cfg.test_evaluator) == [saver]
+    write_config(place / 'c.py', default_scope='mmseg')
+    assert test_program.main(['c.py', 'good.pth', '--out', 'masks']) == 2
+
+
+@pytest.mark.parametrize(
+    ('scope', 'model'),
+    [('mmpretrain', 'mmpretrain.AverageClsScoreTTA'), ('mmdet', 'DetTTAModel')],
+)
+def test_tta_defaults(place, scope, model):
+    dataset = dict(
+        type='Wrapper', dataset=dict(pipeline=[dict(type='A'), dict(type='B')])
+    )
+    write_config(
+        place / 'c.py', default_scope=scope, test_dataloader=dict(dataset=dataset)
+    )
+    cfg = configure('test', 'c.py', 'good.pth', '--tta')
+    assert cfg.model.type == model and cfg.model.module == dict(type='Any')
+    first, last = cfg.test_dataloader.dataset.dataset.pipeline
+    assert first == dict(type='A') and last.type == 'TestTimeAug'
+    assert [flip.prob for flip in last.transforms[0]] == [1, 0]
+    pack = 'B' if scope == 'mmpretrain' else 'PackDetInputs'
+    assert last.transforms[1][0].type == pack
+
+
+def test_tta_of_mmseg_comes_from_the_config(place):
+    write_config(place / 'c.py', default_scope='mmseg')
+    with pytest.raises(Exception, match='no default for tta_model and tta_pipeline'):
+        configure('test', 'c.py', 'good.pth', '--tta')
+    tta = dict(tta_model=dict(type='M'), tta_pipeline=[dict(type='P')])
+    write_config(place / 'c.py', default_scope='mmseg', **tta)
+    cfg = configure('test', 'c.py', 'good.pth', '--tta')
+    assert cfg.model == dict(type='M', module=dict(type='Any'))
+    assert list(cfg.test_dataloader.dataset.pipeline) == [dict(type='P')]
+
+
+def test_half_precision_test(place):
+    assert configure('test', 'config.py', 'good.pth', '--amp').test_cfg.fp16 is True
+
+
+def host_arguments(source: str) -> dict[str, dict]:
+    """Names and settings of all ``add_argument`` calls of a program."""
+    found = {}
+    for node in ast.walk(ast.parse(source)):
+        if getattr(getattr(node, 'func', None), 'attr', '') != 'add_argument':
+            continue
+        settings = {
+            keyword.arg: ast.literal_eval(keyword.value)
+            for keyword in node.keywords
+            if keyword.arg in ('choices', 'action', 'nargs', 'const')
+            and not isinstance(keyword.value, ast.Name)
+        }
+        found.update({name.value: settings for name in node.args})
+    return found
+
+
+@pytest.mark.parametrize('host', HOSTS)
+@pytest.mark.parametrize('program', PROGRAMS)
+def test_options_are_a_superset_of_the_hosts(host, program):
+    spec = importlib.util.find_spec(host)
+    if spec is None:
+        pytest.skip(f'{host} is not installed')
+    source = Path(spec.submodule_search_locations[0], '.mim/tools', f'{program}.py')
+    parser = PROGRAMS[program].make_parser()
+    ours = {name: a for a in parser._actions for name in a.option_strings or [a.dest]}
+    theirs = host_arguments(source.read_text())
+    assert len(theirs) >= 8 and '--cfg-options' in theirs
+    for name, settings in theirs.items():
+        assert name in ours, f'{host} has {name}'
+        assert set(settings.get('choices', [])) <= set(ours[name].choices or [])
+        if settings.get('action') == 'store_true':
+            assert ours[name].nargs in (0, '?'), f'{name} works without a value'
+        if settings.get('nargs') == '?':
+            assert ours[name].nargs == '?' and ours[name].const == settings['const']
+    positionals = [name for name in theirs if not name.startswith('-')]
+    assert [a.dest for a in parser._actions if not a.option_strings] == positionals
+
+
+@pytest.mark.parametrize(
+    ('script', 'arguments', 'usage'),
+    [
+        ('dist_train', ['c.py'], 'CONFIG GPUS'),
+        ('dist_test', ['c.py', 'a.pth'], 'CONFIG CHECKPOINT GPUS'),
+        ('slurm_train', ['p', 'job'], 'PARTITION JOB_NAME CONFIG [WORK_DIR]'),
+        ('slurm_test', ['p', 'job', 'c.py'], 'PARTITION JOB_NAME CONFIG CHECKPOINT'),
+    ],
+)
+def test_scripts_print_their_usage(tmp_path, repo, script, arguments, usage):
+    result = call(tmp_path, 'bash', repo / f'tools/{script}.sh', *arguments)
+    assert result.returncode == 2
+    assert result.stdout.startswith('usage: ') and usage in result.stdout
+
+
+def test_dist_scripts_name_missing_files(place, repo):
+    train = call(place, 'bash', repo / 'tools/dist_train.sh', 'none.py', '2')
+    test = [repo / 'tools/dist_test.sh', 'config.py', 'none.pth', '2']
+    test = call(place, 'bash', *test)
+    assert train.returncode == test.returncode == 2
+    assert train.stdout.startswith('error: config none.py does not exist')
+    assert test.stdout.startswith('error: checkpoint none.pth does not exist')
+
+
+@pytest.mark.parametrize(
+    ('script', 'arguments', 'expected'),
+    [
+        ('train', ['c.py', 'work', '--amp'], 'c.py --work-dir work --amp'),
+        ('train', ['c.py', '--amp'], 'c.py --amp'),
+        ('train', ['c.py'], 'c.py'),
+        ('test', ['c.py', 'a.pth', '--tta'], 'c.py a.pth --tta'),
+    ],
+)
+def test_slurm_scripts_call_srun(tmp_path, repo, script, arguments, expected):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\necho "srun $@"; echo "port $MASTER_PORT"')
+    srun.chmod(0o755)
+    variables = dict(
+        PATH=f'{tmp_path}{os.pathsep}{os.environ["PATH"]}',
+        GPUS='2',
+        SRUN_ARGS='--mem 4G --quiet',
+    )
+    command = ['bash', repo / f'tools/slurm_{script}.sh', 'part', 'job', *arguments]
+    output = ok(call(tmp_path, *command, **variables))
+    line = next(x for x in output.splitlines() if x.startswith('srun '))
+    assert line.startswith('srun -p part --job-name=job --gres=gpu:2 --ntasks=2 ')
+    assert '--mem 4G --quiet' in line
+    assert line.endswith(f'tools/{script}.py {expected} --launcher slurm')
+    assert 20000 <= int(output.split('port ')[-1]) < 30000
+    without = ok(call(tmp_path, *command, **variables, GRES=''))
+    assert '--gres' not in without
