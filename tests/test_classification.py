@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine import Config
+from mmengine import Config, load
 from mmengine.analysis import get_model_complexity_info
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -228,7 +228,7 @@ def combinations():
 
 
 @pytest.mark.parametrize(
-    ('how', 'encoder', 'noise', 'aib_loss', 'quantised'), combinations()
+    ('how', 'encoder', 'noise', 'aib_loss', 'quantised'), list(combinations())
 )
 def test_every_valid_combination_trains_every_parameter(
     how, encoder, noise, aib_loss, quantised
@@ -360,3 +360,21 @@ def test_learning_rates_follow_the_recipe() -> None:
         assert rates[24] == pytest.approx(0.1)
         assert rates[25] == pytest.approx(0.05)
         assert rates[50] == pytest.approx(0.025)
+
+
+def test_the_metafile_lists_every_config_with_its_true_cost() -> None:
+    root = CONFIGS.parents[1]
+    (index,) = load(root / 'model-index.yml')['Import']
+    metafile = load(root / index)
+    collections = {entry['Name'] for entry in metafile['Collections']}
+    models = {entry['Name']: entry for entry in metafile['Models']}
+    assert set(models) == {path.stem for path in CONFIGS.glob('*.py')}
+    for name, entry in models.items():
+        assert (root / entry['Config']).stem == name
+        assert entry['In Collection'] in collections
+        model = classifier(name).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(torch.randn(1, 3, 32, 32))
+        parameters = sum(p.numel() for p in model.parameters())
+        assert entry['Metadata']['Parameters'] == parameters, name
+        assert entry['Metadata']['FLOPs'] == counter.get_total_flops() // 2, name

@@ -95,7 +95,7 @@ def test_log_file_keeps_what_the_terminal_does_not_show(folder, printed):
 
 
 def test_report_shows_cases_of_every_model(results, report):
-    assert 'VGG16-aib-qt' in report and 'no attention in this model' in report
+    assert 'VGG16-aib-qt' in report and 'It has no attention to show' in report
     assert 'A sample of the attention, quantised' in report
     assert 'anchors</span>' in report
     wrong = round(

@@ -139,9 +139,10 @@ def test_counts_are_of_all_images(tmp_path):
 def test_model_without_quantiser_or_attention_says_so(tmp_path):
     plain = write(tmp_path / 'r.html', make_models())
     assert plain.count('not quantised') == 3
-    assert 'no attention in this model' not in plain
+    assert 'no attention' not in plain
     vanilla = write(tmp_path / 'r.html', make_models(attention=False))
-    assert vanilla.count('no attention in this model') == 3
+    assert vanilla.count('no attention') == 1
+    assert len(Page(vanilla).all('li', 'case')) == len(Page(vanilla).all('img')) == 3
     assert 'not quantised' not in vanilla
     assert 'attention std</span>' not in vanilla  # no legend of what is not shown
 
@@ -271,6 +272,12 @@ def test_case_that_does_not_fit_is_named(tmp_path, change, message):
     case = dataclasses.replace(make_case('test/9'), **change)
     models = [ModelCases('m', '', [case], num_right=1, num_wrong=0)]
     with pytest.raises(ValueError, match=f'test/9.*{message}'):
+        write(tmp_path / 'r.html', models)
+
+
+def test_model_has_attention_or_not(tmp_path):
+    models = [ModelCases('m', '', [make_case(), make_case(attention=False)], 2, 0)]
+    with pytest.raises(ValueError, match=r"'m': some have attention_mean"):
         write(tmp_path / 'r.html', models)
 
 

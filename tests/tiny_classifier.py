@@ -22,7 +22,13 @@ def _loader(split, shuffle):
         pipeline=[dict(type='PackInputs')],
     )
     sampler = dict(type='DefaultSampler', shuffle=shuffle)
-    return dict(batch_size=10, num_workers=0, dataset=dataset, sampler=sampler)
+    return dict(
+        batch_size=10,
+        num_workers=0,
+        persistent_workers=False,  # mim runs mmpretrain's own tool: on unless said
+        dataset=dataset,
+        sampler=sampler,
+    )
 
 
 train_dataloader = _loader('train', shuffle=True)

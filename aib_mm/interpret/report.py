@@ -92,7 +92,7 @@ class ModelCases:
 
     @property
     def has_attention(self) -> bool:
-        """Whether any case has a map."""
+        """Whether the cases have maps."""
         return any(case.attention_mean is not None for case in self.cases)
 
     @cached_property
@@ -151,12 +151,17 @@ def write_report(
         classes: name of each class.
 
     Raises:
-        ValueError: shapes that do not fit, a label or score without a class name, or
-            ``shared`` images that differ between models.
+        ValueError: shapes that do not fit, a label or score without a class name,
+            attention in some cases of a model only, or ``shared`` images that differ
+            between models.
     """
     for model in models:
         for case in (*model.cases, *model.shared):
             _check_case(case, len(classes))
+        if len({case.attention_mean is None for case in model.cases}) > 1:
+            raise ValueError(
+                f'cases of {model.title!r}: some have attention_mean and some do not'
+            )
     _check_shared(models)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

@@ -22,8 +22,8 @@ SCENE = '00008'
 
 def main(root: Path, file: Path) -> None:
     """Samples of both parts, with masks and boxes."""
-    figure = plt.figure(figsize=(10, 7.6), dpi=100, layout='constrained')
-    upper, lower = figure.subfigures(2, 1, height_ratios=[1.15, 1])
+    figure = plt.figure(figsize=(10, 6.2), dpi=100, layout='constrained')
+    upper, lower = figure.subfigures(2, 1, height_ratios=[0.72, 1])
     axes = upper.subplots(2, 1)
     for row, split in zip(axes, ('train', 'test'), strict=True):
         row.imshow(_sheet(root / 'classification', split))

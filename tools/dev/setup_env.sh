@@ -95,7 +95,7 @@ run_logged() {
   shift 2
   [ -t 1 ] && tick=1
   say "$step" "$text ..."
-  printf '\n== %s\n' "$*" >>"$LOG"
+  printf '\n== %s: %s\n' "$(date -u +%FT%TZ)" "$*" >>"$LOG"
   mark=$(wc -l <"$LOG")
   set -m  # a process group of its own, so that an interrupt ends its children too
   "$@" >>"$LOG" 2>&1 </dev/null &
@@ -112,8 +112,12 @@ run_logged() {
   job=
   [ -t 1 ] && printf '\r\033[K'
   if [ "$status" -ne 0 ]; then
-    tail -n 30 "$LOG" >&2
-    echo "error: '$text' failed (above: the end of $LOG). 'make setup' goes on from here" >&2
+    # What went wrong is rarely in the last lines: pip tidies up after a failure.
+    tail -n "+$mark" "$LOG" | grep -aiE '\b(error|fatal|killed|no space)' |
+      cut -c1-200 | head -n 15 >&2 || true
+    echo "... the end of $LOG:" >&2
+    tail -n 15 "$LOG" >&2
+    echo "error: '$text' failed, see above. 'make setup' goes on from here" >&2
     exit 1
   fi
   say "$step" "$text: $((SECONDS - started)) s"
@@ -250,7 +254,6 @@ set_up() {
     flock 9
     is_ready "$stamp" && return
   fi
-  : >"$LOG"
   rm -f "$STAMP"
   say 1 "checking this machine ($STACK stack, $("$PYTHON" -V 2>&1 || true))"
   check_machine
