@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.utils import digit_version
 from torch import serialization
 
@@ -32,18 +33,27 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used: the file, the cause and the remedy."""
 
 
-def _history_statistic(owner: Any, name: str) -> Callable:
-    """Stand in for ``getattr`` in a checkpoint, for one use of it only.
+def _attributes() -> dict[type, Collection[str]]:
+    """The functions that mmengine's checkpoints look up on a class, by class."""
+    HistoryBuffer()  # fills in its statistics
+    return {
+        HistoryBuffer: vars(HistoryBuffer)['_statistics_methods'],
+        OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+    }
 
-    A ``HistoryBuffer`` is pickled together with its statistics, each as
-    ``getattr(HistoryBuffer, 'mean')``. ``getattr`` itself would open every attribute
-    of every allowed object to a checkpoint.
+
+def _attribute(owner: Any, name: str) -> Callable:
+    """Stand in for ``getattr`` in a checkpoint, for the uses of mmengine only.
+
+    A function of a class is pickled as ``getattr(HistoryBuffer, 'mean')``. ``getattr``
+    itself would open every attribute of every allowed object to a checkpoint.
     """
-    if owner is HistoryBuffer and name in HistoryBuffer._statistics_methods:
-        return getattr(HistoryBuffer, name)
+    if isinstance(owner, type) and name in _attributes().get(owner, ()):
+        return getattr(owner, name)
     raise pickle.UnpicklingError(
-        f'a checkpoint may ask for the statistics of HistoryBuffer only, this one '
-        f'asks for attribute {name!r} of {owner!r}'
+        'a checkpoint may ask for the statistics of HistoryBuffer and the annealing '
+        f'of OneCycleParamScheduler only, this one asks for attribute {name!r} of '
+        f'{owner!r}'
     )
 
 
@@ -56,7 +66,6 @@ def _multiarray() -> ModuleType:
 
 def _safe_globals() -> list[Any]:
     """What mmengine's checkpoints name, as ``add_safe_globals`` wants it."""
-    HistoryBuffer()  # fills in the statistics that _history_statistic looks up
     functions = [
         (getattr(_multiarray(), name), f'{module}.{name}')
         for module in _NUMPY_MODULES
@@ -64,8 +73,8 @@ def _safe_globals() -> list[Any]:
     ]
     dtype_classes = {type(np.dtype(code)) for code in _DTYPE_CODES}
     return [
-        HistoryBuffer,
-        (_history_statistic, 'builtins.getattr'),
+        *_attributes(),
+        (_attribute, 'builtins.getattr'),
         *functions,
         np.ndarray,
         np.dtype,

@@ -124,9 +124,9 @@ def test_every_case_is_a_row_with_its_pictures(tmp_path):
     assert [decode(p['src']).size for p in pictures[:4]] == [(8, 8)] + [(4, 4)] * 3
     assert [p['alt'] for p in pictures[:4]] == [
         'Image test/1, a cat',
-        'Mean of the attention, from 0.10 to 0.90',
+        'Mean of the attention, from 0.1 to 0.9',
         'Standard deviation of the attention, from 0.03 to 0.03',
-        'A sample of the attention, quantised, from 0.25 to 0.50',
+        'A sample of the attention, quantised, from 0.25 to 0.5',
     ]
 
 

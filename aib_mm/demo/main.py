@@ -61,8 +61,10 @@ def make_parser() -> argparse.ArgumentParser:
         '--models',
         nargs='+',
         choices=[model.name for model in MODELS],
-        default=[model.name for model in MODELS],
-        help='which models (all)',
+        default=[model.name for model in MODELS if model.in_demo],
+        metavar='NAME',
+        help='which models (%(default)s); also: '
+        + ', '.join(model.name for model in MODELS if not model.in_demo),
     )
     parser.add_argument(
         '--seeds',

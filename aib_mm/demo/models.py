@@ -1,7 +1,13 @@
-"""Which models the demo compares: one row each, in the order of the tables."""
+"""Which models the demo compares: one row each, in the order of the tables.
 
-from dataclasses import dataclass
+Rows outside the demo are for the GPU, and for ``docs/selectivity.md``, which changes one
+thing at a time; ``--models`` takes them by name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aib_mm
 
@@ -15,12 +21,23 @@ class DemoModel:
         config: file in ``configs/mmpretrain``, trained as shipped.
         title: in tables and headings.
         about: what it is, for the report.
+        options: changes to the config, as for ``--cfg-options``.
+        in_demo: whether it is trained where ``--models`` is not given.
     """
 
     name: str
     config: str
     title: str
     about: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    in_demo: bool = False
+
+
+def _study(name: str, title: str, about: str, **options: Any) -> DemoModel:
+    """A row that changes one thing of ``aib_scale``."""
+    dotted = {f'model.{key.replace("__", ".")}': v for key, v in options.items()}
+    config = 'vgg16-narrow_aib_scale_digitscenes.py'
+    return DemoModel(name, config, title, about, dotted)
 
 
 MODELS = (
@@ -29,6 +46,7 @@ MODELS = (
         'vgg16-narrow_digitscenes.py',
         'VGG16',
         'The network without attention, for comparison.',
+        in_demo=True,
     ),
     DemoModel(
         'aib',
@@ -36,18 +54,21 @@ MODELS = (
         'VGG16-aib',
         'Attention after block 3 and a Gaussian latent, with the settings of the '
         "paper: modulation 'residual', divergence averaged over the latent.",
+        in_demo=True,
     ),
     DemoModel(
         'aib_qt',
         'vgg16-narrow_aib_qt_digitscenes.py',
         'VGG16-aib-qt',
         'The same, its attention scores rounded to the nearest of 20 learnt anchors.',
+        in_demo=True,
     ),
     DemoModel(
         'aib_scale',
         'vgg16-narrow_aib_scale_digitscenes.py',
         'VGG16-aib, scale',
         "Modulation 'scale': without the residual, what is not attended to is lost.",
+        in_demo=True,
     ),
     DemoModel(
         'aib_qt_scale',
@@ -58,8 +79,55 @@ MODELS = (
     DemoModel(
         'aib_selective',
         'vgg16-narrow_aib_selective_digitscenes.py',
-        'VGG16-aib, scale, low start',
+        'VGG16-aib, scale, start 0.05',
         'Modulation by scaling, and scores that start at 0.05 instead of 0.5.',
+    ),
+    DemoModel(
+        'aib_low_start',
+        'vgg16-narrow_aib_digitscenes.py',
+        'VGG16-aib, start 0.05',
+        "The paper's modulation, and scores that start at 0.05 instead of 0.5.",
+        {'model.neck.initial_score': 0.05},
+    ),
+    _study(
+        'scale_beta0',
+        'scale, beta 0',
+        'No price on information.',
+        head__aib_loss=dict(type='AIBLoss', beta=0.0),
+    ),
+    _study(
+        'scale_beta0.1',
+        'scale, beta 0.1',
+        'Ten times the price on information.',
+        head__aib_loss=dict(type='AIBLoss', beta=0.1),
+    ),
+    _study(
+        'scale_sum',
+        'scale, KL summed',
+        "The divergence summed over the latent, at the paper's beta.",
+        head__aib_loss=dict(
+            type='AIBLoss', kl=dict(type='GaussianKL', reduction='sum')
+        ),
+    ),
+    _study(
+        'scale_noiseless',
+        'scale, no noise on a',
+        'The mean attention in training and at test.',
+        neck__train_samples=0,
+        neck__test_samples=0,
+    ),
+    *(
+        DemoModel(
+            name,
+            f'{name}_digitscenes.py',
+            f'{title}, full size',
+            'The full-size model, for a GPU.',
+        )
+        for name, title in (
+            ('vgg16', 'VGG16'),
+            ('vgg16_aib', 'VGG16-aib'),
+            ('vgg16_aib_qt', 'VGG16-aib-qt'),
+        )
     ),
 )
 

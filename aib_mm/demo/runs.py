@@ -83,6 +83,7 @@ class Task:
             'val_dataloader': None,
             'val_evaluator': None,
             'val_cfg': None,
+            **self.model.options,
         }
         cfg = load_config(str(config_path(self.model)), options)
         if self.epochs is not None:
