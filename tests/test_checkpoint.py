@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
+from mmengine.optim import OneCycleLR
 from mmengine.runner import Runner
 from mmengine.utils import digit_version
 from torch import serialization
@@ -132,6 +133,15 @@ def test_reads_history_and_numpy_values(tmp_path):
     assert loaded['scalars'] == content['scalars']
     for found, expected in zip(loaded['arrays'], content['arrays'], strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize('strategy', ['cos', 'linear'])
+def test_reads_the_state_of_one_cycle(tmp_path, strategy):
+    optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), 0.1)
+    schedule = OneCycleLR(optimizer, 0.1, total_steps=9, anneal_strategy=strategy)
+    torch.save(schedule.state_dict(), tmp_path / 'a.pth')
+    loaded = torch.load(tmp_path / 'a.pth')
+    assert loaded['anneal_func'] is schedule.anneal_func
 
 
 @pytest.mark.parametrize('module', ['numpy.core', 'numpy._core'])

@@ -1,7 +1,7 @@
 """Which models the demo compares: one row each, in the order of the tables.
 
-Rows outside the demo are for the GPU, and for ``docs/selectivity.md``, which changes one
-thing at a time; ``--models`` takes them by name.
+Rows outside the demo are for the GPU, and for ``docs/selectivity.md``, which changes
+one thing at a time; ``--models`` takes them by name.
 """
 
 from collections.abc import Mapping
