@@ -39,6 +39,16 @@ class AttentionMaps(NamedTuple):
     indices: Tensor | None
 
 
+class _Receipt:
+    """Whether the losses were taken.
+
+    An object of its own: a tensor's hook that held the features would hold itself, and
+    with it the memory of a whole iteration.
+    """
+
+    given = False
+
+
 class AttendedFeatures(tuple[Tensor, ...]):
     """Feature maps with the attention they went through; what ``AIBAttention`` gives.
 
@@ -57,7 +67,7 @@ class AttendedFeatures(tuple[Tensor, ...]):
     noisy: bool
     _losses: dict[str, Tensor]
     _expected: Callable[[], tuple[Tensor, ...]]
-    _taken: bool
+    _receipt: '_Receipt'
 
     def __new__(
         cls,
@@ -74,7 +84,7 @@ class AttendedFeatures(tuple[Tensor, ...]):
         self.noisy = noisy
         self._losses = dict(losses)
         self._expected = expected
-        self._taken = False
+        self._receipt = _Receipt()
         return self
 
     @property
@@ -97,7 +107,7 @@ class AttendedFeatures(tuple[Tensor, ...]):
 
         Reading it takes the responsibility: whoever reads adds them to the loss.
         """
-        self._taken = True
+        self._receipt.given = True
         return dict(self._losses)
 
     def require_taken(self) -> None:
@@ -107,8 +117,10 @@ class AttendedFeatures(tuple[Tensor, ...]):
             RuntimeError: in that backward pass, which is the first one in training.
         """
 
+        receipt = self._receipt
+
         def check(grad: Tensor) -> None:
-            if not self._taken:
+            if not receipt.given:
                 raise RuntimeError(
                     'the quantisation losses of AIBAttention were not taken by any '
                     'head, so its anchors would never learn: add '

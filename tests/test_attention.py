@@ -1,5 +1,8 @@
 """The neck: layout of the samples, limits, who takes the losses, and its messages."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from mmengine.registry import MODELS
@@ -209,6 +212,18 @@ def test_losses_nobody_takes_stop_the_backward_pass() -> None:
     out = AIBAttention(4, quantizer=QT)(features(4))
     with pytest.raises(RuntimeError, match='AIBLossHook'):
         out[0].sum().backward()
+
+
+def test_features_are_freed_without_the_garbage_collector() -> None:
+    gc.disable()
+    try:
+        out = AIBAttention(4, quantizer=QT)(features(4))
+        alive = weakref.ref(out.samples[0])
+        assert alive() is not None
+        del out
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_recording_does_not_count_as_taking() -> None:

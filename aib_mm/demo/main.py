@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ TITLE = 'Where the attention looks'
 INTRODUCTION = (
     'Every image is one handwritten digit on a photograph, among strokes cut from '
     'other digits. The models are told the class and nothing else; where the attention '
-    'lies is theirs to find. The outline is the digit, which no model has seen.'
+    "lies is theirs to find. The outline is the digit's mask; no model has seen it."
 )
 
 
@@ -177,8 +176,7 @@ def _make_data(args: argparse.Namespace, console: Console) -> Path:
 
 def _run(tasks: Sequence[Task], force: bool, console: Console) -> list[Outcome]:
     outcomes = []
-    with warnings.catch_warnings(), make_progress(console) as progress:
-        warnings.filterwarnings('ignore', module='torch|mmengine|mmpretrain')
+    with make_progress(console) as progress:
         for task in tasks:
             training = None if force else finished_training(task)
             if training is None:
