@@ -141,12 +141,28 @@ def test_config_takes_the_settings_of_the_task(model, tmp_path):
     assert replace(task, epochs=None).config().train_cfg.max_epochs != 7
 
 
-def test_models_have_equal_budgets(tmp_path):
+@pytest.mark.parametrize('narrow', [True, False])
+def test_models_of_one_size_have_equal_budgets(narrow, tmp_path):
     budgets = []
     for model in MODELS:
-        cfg = make_task(tmp_path, model).config()
-        budgets.append((cfg.train_cfg, cfg.train_dataloader, cfg.param_scheduler))
+        if model.config.startswith('vgg16-narrow') == narrow:
+            cfg = make_task(tmp_path, model).config()
+            budgets.append(
+                (
+                    cfg.train_cfg,
+                    cfg.train_dataloader,
+                    cfg.param_scheduler,
+                    cfg.optim_wrapper,
+                )
+            )
+    assert len(budgets) >= 3
     assert all(budget == budgets[0] for budget in budgets)
+
+
+def test_options_of_a_row_reach_its_config(tmp_path):
+    model = replace(BY_NAME['aib'], options={'model.neck.initial_score': 0.25})
+    cfg = make_task(tmp_path, model).config()
+    assert cfg.model.neck.initial_score == 0.25
 
 
 def test_fingerprint_is_of_the_training_alone(tmp_path):

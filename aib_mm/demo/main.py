@@ -219,7 +219,7 @@ def _notes(about: dict[str, Any]) -> list[str]:
         f'{data["name"]} {data["version"]}, seed {data["seed"]}: '
         f'{counts["train"]:,} training and {counts["test"]:,} test images, SHA-256 '
         f'{data["sha256"][:12]}….',
-        f'{epochs} epochs, seed{"s" * (len(seeds) > 1)} '
+        f'{epochs} epoch{"s" * (epochs != "1")}, seed{"s" * (len(seeds) > 1)} '
         f'{", ".join(map(str, seeds))}{spread}.',
         f'Device {about["device"]}, {about["cpus"]} CPU cores, torch {about["torch"]}, '
         f'aib_mm {about["aib_mm"]}.',

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import logging
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,10 @@ def test(task: Task, training: Training, progress: Progress) -> Outcome:
     checkpoint = str(task.work_dir / training.checkpoint)
     load_checkpoint(runner.model, checkpoint, 'cpu', strict=True, logger='current')
     attends = any(isinstance(m, AIBAttention) for m in runner.model.modules())
-    with record_attention(runner.model) if attends else nullcontext({}) as record:
+    with ExitStack() as stack:
+        record: AttentionRecord = {}
+        if attends:
+            record = stack.enter_context(record_attention(runner.model))
         recorder = _PredictionRecorder(record)
         runner.register_hook(recorder)
         metrics = runner.test()
