@@ -80,7 +80,8 @@ def test_values_are_those_of_the_evaluators(results):
     assert values['aib_qt']['error'] == pytest.approx(100 - metrics['accuracy/top1'])
     assert values['aib_qt']['on_digit'] == 100 * metrics['attention/energy']
     assert values['aib_qt']['kl_nats'] == metrics['latent/kl_nats'] > 0
-    assert set(values['vanilla']) == {'error', 'train_seconds', 'test_seconds'}
+    timed = {'train_seconds', 'train_speed', 'test_seconds'}
+    assert set(values['vanilla']) == {'error'} | timed
 
 
 def test_says_what_the_numbers_depend_on(results):
@@ -256,6 +257,13 @@ def test_impossible_option_is_refused(options, capsys):
     assert options[1] in capsys.readouterr().err
 
 
+def test_speed_and_a_gpus_memory_have_columns(tmp_path):
+    heads, row = table_row([make_outcome(tmp_path, memory=512)])
+    assert row[heads.index('train img/s')] == '50'
+    assert row[heads.index('GPU MiB')] == '512'
+    assert 'GPU MiB' not in table_row([make_outcome(tmp_path)])[0]
+
+
 def test_table_fits_where_there_is_no_terminal(tmp_path):
     outcomes = [make_outcome(tmp_path, seed=seed) for seed in range(3)]
     console = Console(width=demo_main.PLAIN_WIDTH, file=io.StringIO())
@@ -267,7 +275,9 @@ def make_task(folder, model, seed=0, epochs=None):
     return Task(model, seed, folder, 'sum', folder, 'cpu', epochs)
 
 
-def make_outcome(folder, seed=0, error=20.0, energy=0.1, model=BY_NAME['aib']):
+def make_outcome(
+    folder, seed=0, error=20.0, energy=0.1, model=BY_NAME['aib'], memory=None
+):
     metrics = {
         'accuracy/top1': 100 - error,
         'attention/energy': energy,
@@ -275,7 +285,7 @@ def make_outcome(folder, seed=0, error=20.0, energy=0.1, model=BY_NAME['aib']):
         'attention/pointing': 0.5,
         'attention/chance': 0.13,
     }
-    training = Training('f', 'epoch_1.pth', seconds=120.0, epochs=1)
+    training = Training('f', 'epoch_1.pth', 120.0, 1, images=6000, peak_memory=memory)
     return Outcome(make_task(folder, model, seed), training, 9.5, metrics, [])
 
 

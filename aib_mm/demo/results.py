@@ -92,6 +92,20 @@ MEASURES = (
         'Wall time of training.',
     ),
     Measure(
+        'train_speed',
+        'train img/s',
+        0,
+        lambda outcome: outcome.training.images / outcome.training.seconds,
+        'Training images a second, forward and backward.',
+    ),
+    Measure(
+        'train_memory',
+        'GPU MiB',
+        0,
+        lambda outcome: outcome.training.peak_memory,
+        "Peak of the GPU's memory in training.",
+    ),
+    Measure(
         'test_seconds',
         'test s',
         0,
@@ -116,13 +130,18 @@ def by_model(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
 
 
 def make_table(outcomes: Sequence[Outcome]) -> Table:
-    """One row a model; over several seeds mean ± sample standard deviation."""
-    columns = [Column('model', ''), *(Column(m.head, m.meaning) for m in MEASURES)]
+    """One row a model; over several seeds mean ± sample standard deviation.
+
+    A measure that no model has, such as a GPU's memory on a CPU, has no column.
+    """
+    found = {key for outcome in outcomes for key in values_of(outcome)}
+    measures = [measure for measure in MEASURES if measure.key in found]
+    columns = [Column('model', ''), *(Column(m.head, m.meaning) for m in measures)]
     rows = []
     for group in by_model(outcomes).values():
         values = [values_of(outcome) for outcome in group]
         cells = [
-            _cell([v[m.key] for v in values if m.key in v], m.digits) for m in MEASURES
+            _cell([v[m.key] for v in values if m.key in v], m.digits) for m in measures
         ]
         rows.append([group[0].task.model.title, *cells])
     return Table(columns, rows)

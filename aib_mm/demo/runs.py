@@ -104,12 +104,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Training:
-    """A finished training: its checkpoint's file name, and what it was made of."""
+    """A finished training: its checkpoint's file name, and what it was made of.
+
+    ``images`` counts every pass over an image; ``peak_memory`` is MiB of a GPU's memory
+    and None on a CPU.
+    """
 
     fingerprint: str
     checkpoint: str
     seconds: float
     epochs: int
+    images: int
+    peak_memory: int | None
 
 
 @dataclass(frozen=True)
@@ -163,12 +169,17 @@ def train(task: Task, progress: Progress) -> Training:
     # Interrupted from here on, the folder must not look like a finished training.
     note.unlink(missing_ok=True)
     runner, clock = _build_runner(cfg, task, 'train', progress)
+    on_gpu = task.device == 'cuda'
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
     runner.train()
     training = Training(
         fingerprint=fingerprint,
         checkpoint=Path(find_latest_checkpoint(task.work_dir)).name,
         seconds=round(clock.seconds, 1),
         epochs=runner.max_epochs,
+        images=runner.max_epochs * len(runner.train_dataloader.dataset),
+        peak_memory=torch.cuda.max_memory_allocated() >> 20 if on_gpu else None,
     )
     mmengine.dump(asdict(training), str(note), indent=2)
     return training
