@@ -7,8 +7,8 @@ x ──┬───────────────────────
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from mmengine.model import BaseModule, ModuleList, is_model_wrapper
@@ -16,6 +16,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from aib_mm import gaussian
+from aib_mm.attended import AttendedFeatures, AttentionMaps
 from aib_mm.errors import check_count, choose
 from aib_mm.modulation import build_modulation
 from aib_mm.registry import build_part
@@ -23,113 +24,6 @@ from aib_mm.registry import build_part
 STD_SOURCES = ('input', 'mean')
 
 Features = Sequence[Tensor]
-
-
-class AttentionMaps(NamedTuple):
-    """The attention of one level.
-
-    ``mean`` and ``std`` are ``(B, 1, H, W)``, ``mean`` in [0, 1]. ``samples`` are the
-    maps that modulated the features, ``(L_a, B, 1, H, W)``: quantised in a qt model,
-    and then ``indices`` says which anchor each position took.
-    """
-
-    mean: Tensor
-    std: Tensor
-    samples: Tensor
-    indices: Tensor | None
-
-
-class _Receipt:
-    """Whether the losses were taken.
-
-    An object of its own: a tensor's hook that held the features would hold itself, and
-    with it the memory of a whole iteration.
-    """
-
-    given = False
-
-
-class AttendedFeatures(tuple[Tensor, ...]):
-    """Feature maps with the attention they went through; what ``AIBAttention`` gives.
-
-    As a tuple it is what any head expects: one map ``(B, C, H, W)`` per level, under
-    the one sample or, with several, under the mean of the sampled attention maps.
-
-    Attributes:
-        samples: per level ``(L·B, C, H, W)``, sample-major: the features under each
-            attention sample. ``L = L_a``, times the noise's L_z if there is noise.
-        attention: per level ``AttentionMaps``.
-        noisy: whether noise was put on the features before the modulation.
-    """
-
-    samples: tuple[Tensor, ...]
-    attention: tuple[AttentionMaps, ...]
-    noisy: bool
-    _losses: dict[str, Tensor]
-    _expected: Callable[[], tuple[Tensor, ...]]
-    _receipt: '_Receipt'
-
-    def __new__(
-        cls,
-        maps: Iterable[Tensor],
-        samples: Iterable[Tensor],
-        attention: Iterable[AttentionMaps],
-        losses: Mapping[str, Tensor],
-        expected: Callable[[], tuple[Tensor, ...]],
-        noisy: bool = False,
-    ) -> 'AttendedFeatures':
-        self = super().__new__(cls, maps)
-        self.samples = tuple(samples)
-        self.attention = tuple(attention)
-        self.noisy = noisy
-        self._losses = dict(losses)
-        self._expected = expected
-        self._receipt = _Receipt()
-        return self
-
-    @property
-    def num_samples(self) -> int:
-        """L: how many samples ``samples`` holds."""
-        return len(self.samples[0]) // len(self[0])
-
-    @property
-    def expected(self) -> tuple[Tensor, ...]:
-        """Per level ``(B, C, H, W)``: the features under the mean attention, noiseless.
-
-        Computed when asked for. A head's ``mode='tensor'`` reads it, so that counting
-        operations and exporting see one pass without randomness.
-        """
-        return self._expected()
-
-    @property
-    def losses(self) -> dict[str, Tensor]:
-        """``vq_loss`` and ``commit_loss``, unweighted scalars; empty if not quantised.
-
-        Reading it takes the responsibility: whoever reads adds them to the loss.
-        """
-        self._receipt.given = True
-        return dict(self._losses)
-
-    def require_taken(self) -> None:
-        """Let a backward pass that reaches these features with the losses unread fail.
-
-        Raises:
-            RuntimeError: in that backward pass, which is the first one in training.
-        """
-
-        receipt = self._receipt
-
-        def check(grad: Tensor) -> None:
-            if not receipt.given:
-                raise RuntimeError(
-                    'the quantisation losses of AIBAttention were not taken by any '
-                    'head, so its anchors would never learn: add '
-                    "dict(type='AIBLossHook') to custom_hooks, or use a head of aib_mm"
-                )
-
-        for features in {*self, *self.samples}:
-            if features.requires_grad:
-                features.register_hook(check)
 
 
 class AttentionBranch(BaseModule):
@@ -143,6 +37,7 @@ class AttentionBranch(BaseModule):
             detection and segmentation.
         std_source: what g_sigma sees: ``'input'``, the features, as the paper prints;
             ``'mean'``, the map of means, as the authors' released code.
+        std_shift: of ``gaussian.softplus_std``; 0 is the paper's softplus.
         mean_branch: config of a module run on the features before the 3×3 conv of g_mu
             (paper: block 3 of WRN-28-10). It has ``out_channels``, or keeps C.
         initial_score: the mean starts here where the conv's response is zero.
@@ -153,6 +48,7 @@ class AttentionBranch(BaseModule):
         in_channels: int,
         std_kernel_size: int,
         std_source: str,
+        std_shift: float,
         mean_branch: dict | None,
         initial_score: float,
     ) -> None:
@@ -167,6 +63,7 @@ class AttentionBranch(BaseModule):
             padding=std_kernel_size // 2,
         )
         self.std_source = std_source
+        self.std_shift = std_shift
         self.initial_logit = math.log(initial_score / (1 - initial_score))
         self._set_initial_score()
 
@@ -187,8 +84,8 @@ class AttentionBranch(BaseModule):
             h = h[-1] if isinstance(h, tuple | list) else h
         logits = self.mean_conv(h)
         mean = (logits if logits.dtype == torch.float64 else logits.float()).sigmoid()
-        raw_std = self.std_conv(x if self.std_source == 'input' else mean)
-        return mean, gaussian.softplus_std(raw_std)
+        raw_std = self.std_conv(x if self.std_source == 'input' else mean.to(x.dtype))
+        return mean, gaussian.softplus_std(raw_std, self.std_shift)
 
 
 @MODELS.register_module()
@@ -204,6 +101,7 @@ class AIBAttention(BaseModule):
             ``pre_neck`` these are the channels it puts out.
         std_kernel_size: see ``AttentionBranch``.
         std_source: see ``AttentionBranch``.
+        std_shift: see ``AttentionBranch``.
         modulation: ``'scale'``, ``'residual'``, ``'bias'`` or ``'concat'`` (3.3.1).
         quantizer: config of ``VQAnchorQuantizer``; makes it a qt model.
         noise: config of ``AdditiveNoise`` or ``PropagatedNoise``, for the encoders that
@@ -215,7 +113,8 @@ class AIBAttention(BaseModule):
         pre_neck: config of a neck that runs before the attention (FPN).
         post_neck: config of a neck that runs on every sample (Feature2Pyramid).
         train_samples: L_a in training.
-        test_samples: L_a at test; 0 is the mean attention, one pass, no randomness.
+        test_samples: L_a at test; 0 is the mean attention, one pass, no randomness, and
+            so without noise too.
 
     Raises:
         ValueError: an unknown choice or impossible number, named with its place.
@@ -226,6 +125,7 @@ class AIBAttention(BaseModule):
         in_channels: int | Sequence[int],
         std_kernel_size: int = 1,
         std_source: str = 'input',
+        std_shift: float = 5.0,
         modulation: str = 'residual',
         quantizer: dict | None = None,
         noise: dict | None = None,
@@ -240,7 +140,8 @@ class AIBAttention(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.in_channels = _level_channels(in_channels, shared)
-        check_count('train_samples', train_samples, 0)
+        self.shared = shared
+        check_count('train_samples', train_samples, 1)
         check_count('test_samples', test_samples, 0)
         check_count('std_kernel_size', std_kernel_size, 1)
         choose('std_source', std_source, STD_SOURCES)
@@ -258,7 +159,12 @@ class AIBAttention(BaseModule):
         for channels in self.in_channels[:1] if shared else self.in_channels:
             branches.append(
                 AttentionBranch(
-                    channels, std_kernel_size, std_source, mean_branch, initial_score
+                    channels,
+                    std_kernel_size,
+                    std_source,
+                    std_shift,
+                    mean_branch,
+                    initial_score,
                 )
             )
             if self.noise is not None:
@@ -282,32 +188,41 @@ class AIBAttention(BaseModule):
         self._check(feats)
         levels = [self._attend(i, x) for i, x in enumerate(feats)]
         attention = [maps for maps, _ in levels]
-        samples = self._modulate(feats, [maps.samples for maps in attention])
-        if len(attention[0].samples) == 1 and self._noise_samples < 2:
-            summary = samples
+        sampled = [maps.samples for maps in attention]
+        num_samples = len(sampled[0]) * max(self._noise_samples, 1)
+        if num_samples == 1:
+            summary = self._modulate(feats, sampled, self._noise_samples)
         else:
-            means = [maps.samples.mean(dim=0) for maps in attention]
-            summary = self._modulate(feats, means, noise_samples=0)
+            summary = self._modulate(feats, [maps.mean(dim=0) for maps in sampled], 0)
         attended = AttendedFeatures(
             maps=summary,
-            samples=samples,
+            samples=partial(self._modulate, feats, sampled, self._noise_samples),
+            expected=partial(self._expected, feats, attention),
             attention=attention,
             losses=_mean_losses([losses for _, losses in levels]),
-            expected=lambda: self._expected(feats, attention),
+            num_samples=num_samples,
             noisy=self.noise is not None,
         )
-        if self.training and self.quantizer is not None:
+        learns = any(parameter.requires_grad for parameter in self.parameters())
+        if self.training and self.quantizer is not None and learns:
             attended.require_taken()
         return attended
 
     @property
+    def _map_samples(self) -> int:
+        """L_a in the present mode."""
+        return self.train_samples if self.training else self.test_samples
+
+    @property
     def _noise_samples(self) -> int:
-        return 0 if self.noise is None else self.noise.num_samples
+        """L_z of the noise in the present mode."""
+        if self.noise is None or self._map_samples == 0:
+            return 0
+        return self.noise.num_samples
 
     def _attend(self, level: int, x: Tensor) -> tuple[AttentionMaps, dict[str, Tensor]]:
         mean, std = self.branches[level % len(self.branches)](x)
-        count = self.train_samples if self.training else self.test_samples
-        samples = gaussian.sample(mean, std, count)
+        samples = gaussian.sample(mean, std, self._map_samples)
         if self.quantizer is None:
             return AttentionMaps(mean, std, samples, None), {}
         quantized = self.quantizer(samples)
@@ -318,26 +233,22 @@ class AIBAttention(BaseModule):
         return AttentionMaps(mean, std, quantized.values, quantized.indices), losses
 
     def _modulate(
-        self,
-        feats: Features,
-        attention: Sequence[Tensor],
-        noise_samples: int | None = None,
+        self, feats: Features, attention: Sequence[Tensor], noise_samples: int
     ) -> tuple[Tensor, ...]:
         """Features under ``(L_a, B, 1, H, W)`` or ``(B, 1, H, W)`` maps, per level.
 
         Returns ``(L_a·L_z·B, C, H, W)``, sample-major.
         """
-        outs = []
+        maps: list[Tensor] = []
         for level, (x, a) in enumerate(zip(feats, attention, strict=True)):
             a = a.unsqueeze(0) if a.dim() == 4 else a
             if self.noise is not None:
-                count = self._noise_samples if noise_samples is None else noise_samples
-                x = self.noise(x, count)
-                a = a.unsqueeze(1)
-                a = a.expand(-1, x.shape[0], -1, -1, -1, -1)
+                x = self.noise(x, noise_samples)
+                a = a.unsqueeze(1).expand(-1, x.shape[0], -1, -1, -1, -1)
             out = self.modulations[level % len(self.modulations)](x, a)
-            outs.append(out.flatten(0, -4))
-        return tuple(outs if self.post_neck is None else self.post_neck(tuple(outs)))
+            maps.append(out.flatten(0, -4))
+        outs = maps if self.post_neck is None else self.post_neck(tuple(maps))
+        return (outs,) if isinstance(outs, Tensor) else tuple(outs)
 
     def _expected(
         self, feats: Features, attention: Sequence[AttentionMaps]
@@ -345,13 +256,13 @@ class AIBAttention(BaseModule):
         means = [maps.mean for maps in attention]
         if self.quantizer is not None:
             means = [self.quantizer(mean).values for mean in means]
-        return self._modulate(feats, means, noise_samples=0)
+        return self._modulate(feats, means, 0)
 
     def _check(self, feats: Features) -> None:
         channels = [x.shape[1] for x in feats]
         wanted = self.in_channels
-        if len(wanted) == 1:
-            wanted = wanted * len(feats)
+        if self.shared and len(wanted) == 1:
+            wanted = wanted * max(len(feats), 1)
         if channels != wanted:
             raise ValueError(
                 f'AIBAttention(in_channels={self.in_channels}) got features with '

@@ -1,6 +1,6 @@
 """Encoders ``p(z|x, a)``: from attended features to the latent z (paper, 3.3.2)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
@@ -58,27 +58,40 @@ class LatentEncoder(BaseModule):
         self.fc = nn.Linear(in_features, self.parameters_per_dim * latent_dim)
 
     def forward(self, x: Tensor, num_samples: int) -> Latent:
-        """``(N, C, H, W)`` to z with ``num_samples`` draws; 0 is the mean latent."""
+        """Features to z.
+
+        Args:
+            x: ``(N, C, H, W)``, or pooled already, ``(N, C)``.
+            num_samples: draws; 0 is the mean latent.
+        """
         raise NotImplementedError
 
     def _encode(self, x: Tensor) -> Tensor:
         h = x if self.body is None else self.body(x)
         h = h[-1] if isinstance(h, tuple | list) else h
-        return self.fc(h.mean(dim=(-2, -1)))
+        return self.fc(h.flatten(2).mean(dim=-1) if h.dim() > 2 else h)
 
 
 @MODELS.register_module()
 class GaussianEncoder(LatentEncoder):
     """``z ~ N(mean, std²)``, both from one FC layer of 2K outputs (Fig. 5a).
 
-    Eager about precision: mean, std and the draw are float32 also under autocast.
+    Mean, std and the draw are float32 also under autocast.
+
+    Args:
+        std_shift: of ``gaussian.softplus_std``; 0 is the paper's softplus.
+        kwargs: as ``LatentEncoder``.
     """
 
     has_density = True
     parameters_per_dim = 2
 
+    def __init__(self, std_shift: float = 5.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.std_shift = std_shift
+
     def forward(self, x: Tensor, num_samples: int) -> Latent:
-        mean, std = gaussian.split_mean_std(self._encode(x))
+        mean, std = gaussian.split_mean_std(self._encode(x), shift=self.std_shift)
         return Latent(gaussian.sample(mean, std, num_samples), mean, std)
 
 
@@ -94,7 +107,7 @@ class NoiseEncoder(LatentEncoder):
     parameters_per_dim = 1
 
     def forward(self, x: Tensor, num_samples: int) -> Latent:
-        return Latent(self._encode(x).unsqueeze(0))
+        return Latent(self._encode(x).float().unsqueeze(0))
 
 
 @MODELS.register_module()
@@ -116,10 +129,9 @@ class LatentDecoder(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         first: list[nn.Module] = [nn.Linear(latent_dim, latent_dim)] if hidden else []
-        self.layers = nn.Sequential(
-            *first, nn.ReLU(), nn.Linear(latent_dim, num_classes)
-        )
+        last = nn.Linear(latent_dim, num_classes)
+        self.layers = nn.Sequential(*first, nn.ReLU(), last)
 
     def forward(self, z: Tensor) -> Tensor:
         """``(..., K)`` to logits ``(..., num_classes)``."""
-        return self.layers(z)
+        return self.layers(z.to(next(self.parameters()).dtype))

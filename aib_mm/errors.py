@@ -1,6 +1,7 @@
 """Checks of users' values, so that every message has the same three parts."""
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -26,3 +27,13 @@ def check_count(name: str, value: object, minimum: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ValueError(f'{name} must be an integer >= {minimum}, got {value!r}')
+
+
+def check_weight(name: str, value: float) -> None:
+    """Raise unless ``value`` can weigh a loss.
+
+    Raises:
+        ValueError: names the argument and the value.
+    """
+    if not 0 <= value < math.inf:
+        raise ValueError(f'{name} must be finite and >= 0, got {value!r}')

@@ -12,8 +12,8 @@ from aib_mm.errors import choose
 
 REDUCTIONS = ('mean', 'sum')  # over the latent dimensions
 
-# Below this std, ``log(std²)`` and its gradient leave the range of float32.
-MIN_STD = 1e-6
+# Below about 1e-38 the gradient 1 / std of the divergence overflows float32.
+MIN_STD = 1e-30
 
 
 def softplus_std(raw: Tensor, shift: float = 5.0) -> Tensor:
@@ -27,24 +27,22 @@ def softplus_std(raw: Tensor, shift: float = 5.0) -> Tensor:
     return F.softplus(raw - shift).clamp_min(MIN_STD)
 
 
-def split_mean_std(
-    parameters: Tensor, dim: int = 1, shift: float = 5.0
-) -> tuple[Tensor, Tensor]:
+def split_mean_std(parameters: Tensor, shift: float = 5.0) -> tuple[Tensor, Tensor]:
     """Split ``(N, 2K, ...)`` into mean and std, each ``(N, K, ...)``.
 
     The first K channels are the mean, the last K the std before ``softplus_std``
     (paper, 4.1.1).
 
     Raises:
-        ValueError: ``parameters`` has an odd size along ``dim``.
+        ValueError: ``parameters`` has an odd number of channels.
     """
-    size = parameters.shape[dim]
+    size = parameters.shape[1]
     if size % 2:
         raise ValueError(
-            f'mean and std need an even number of channels along dim {dim}, '
+            'mean and std need an even number of channels, '
             f'got {size} (shape {tuple(parameters.shape)})'
         )
-    mean, raw = parameters.chunk(2, dim=dim)
+    mean, raw = parameters.chunk(2, dim=1)
     std = softplus_std(raw, shift)
     return mean.to(std.dtype), std
 

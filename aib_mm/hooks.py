@@ -9,14 +9,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from aib_mm.attention import (
-    AIBAttention,
-    AttendedFeatures,
-    AttentionMaps,
-    attention_modules,
-    unwrapped,
-)
-from aib_mm.errors import check_count
+from aib_mm.attended import AttendedFeatures, AttentionMaps
+from aib_mm.attention import AIBAttention, attention_modules, unwrapped
+from aib_mm.errors import check_count, check_weight
 from aib_mm.quantizer import anchor_usage, perplexity
 
 
@@ -47,6 +42,8 @@ class AIBLossHook(_ForwardObserver):
 
     def __init__(self, vq_weight: float = 0.4, commit_weight: float = 0.1) -> None:
         super().__init__()
+        check_weight('vq_weight', vq_weight)
+        check_weight('commit_weight', commit_weight)
         self.vq_weight = vq_weight
         self.commit_weight = commit_weight
         self._attended: list[AttendedFeatures] = []
@@ -70,7 +67,8 @@ class AIBLossHook(_ForwardObserver):
         if not model.training or not isinstance(output, dict):
             return output
         for features in attended:
-            losses = features.losses
+            # A head of aib_mm may have taken them already.
+            losses = {} if features.losses_taken else features.losses
             if losses:
                 vq = self.vq_weight * losses['vq_loss']
                 commit = self.commit_weight * losses['commit_loss']
@@ -99,8 +97,6 @@ class AIBMonitorHook(_ForwardObserver):
             range are written, and this is said once.
     """
 
-    priority = 'NORMAL'
-
     def __init__(self, interval: int = 50, max_anchors: int = 64) -> None:
         super().__init__()
         check_count('interval', interval, 1)
@@ -108,12 +104,13 @@ class AIBMonitorHook(_ForwardObserver):
         self.interval = interval
         self.max_anchors = max_anchors
         self._due = False
+        self._seen: list[tuple[str, AIBAttention, tuple[AttentionMaps, ...]]] = []
 
     def before_train(self, runner: Runner) -> None:
         modules = attention_modules(runner.model)
         for name, module in modules.items():
             prefix = 'attention' if len(modules) == 1 else name
-            observe = partial(self._observe, runner, prefix)
+            observe = partial(self._observe, prefix)
             self._handles.append(module.register_forward_hook(observe))
             count = _num_anchors(module)
             if count > self.max_anchors:
@@ -130,21 +127,28 @@ class AIBMonitorHook(_ForwardObserver):
         self._due = self.every_n_train_iters(runner, self.interval)
 
     def _observe(
+        self, prefix: str, module: AIBAttention, inputs: Any, output: AttendedFeatures
+    ) -> None:
+        # Writing waits for after_train_iter: what hangs on the model is copied with
+        # it, and must not hold the Runner.
+        if self._due and module.training:
+            self._seen.append((prefix, module, output.attention))
+
+    def after_train_iter(
         self,
         runner: Runner,
-        prefix: str,
-        module: AIBAttention,
-        inputs: Any,
-        output: AttendedFeatures,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
     ) -> None:
-        if not (self._due and module.training):
-            return
-        for level, maps in enumerate(output.attention):
-            name = prefix if len(output.attention) == 1 else f'{prefix}.{level}'
-            for key, value in attention_statistics(maps).items():
-                runner.message_hub.update_scalar(f'train/{name}_{key}', value)
-            if maps.indices is not None:
-                self._log_anchors(runner, name, module, maps.indices)
+        seen, self._seen = self._seen, []
+        for prefix, module, attention in seen:
+            for level, maps in enumerate(attention):
+                name = prefix if len(attention) == 1 else f'{prefix}.{level}'
+                for key, value in attention_statistics(maps).items():
+                    runner.message_hub.update_scalar(f'train/{name}_{key}', value)
+                if maps.indices is not None:
+                    self._log_anchors(runner, name, module, maps.indices)
 
     def _log_anchors(
         self, runner: Runner, name: str, module: AIBAttention, indices: Tensor
@@ -152,18 +156,17 @@ class AIBMonitorHook(_ForwardObserver):
         anchors = module.quantizer.anchors.detach()
         usage = anchor_usage(indices, len(anchors))
         scalars = {
-            f'{name}/anchor_min': anchors.min(),
-            f'{name}/anchor_max': anchors.max(),
+            f'{name}/anchor_min': anchors.min().item(),
+            f'{name}/anchor_max': anchors.max().item(),
         }
         if len(anchors) <= self.max_anchors:
-            for i, (value, share) in enumerate(zip(anchors, usage, strict=True)):
+            for i, value in enumerate(anchors.tolist()):
                 scalars[f'{name}/anchor/{i:02d}'] = value
+            for i, share in enumerate(usage.tolist()):
                 scalars[f'{name}/share/{i:02d}'] = share
         hub, step = runner.message_hub, runner.iter + 1
         hub.update_scalar(f'train/{name}_perplexity', perplexity(usage).item())
-        runner.visualizer.add_scalars(
-            {key: value.item() for key, value in scalars.items()}, step=step
-        )
+        runner.visualizer.add_scalars(scalars, step=step)
 
 
 def attention_statistics(maps: AttentionMaps) -> dict[str, float]:

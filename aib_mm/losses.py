@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aib_mm import gaussian
 from aib_mm.encoders import Latent, LatentEncoder
-from aib_mm.errors import choose
+from aib_mm.errors import check_weight, choose
 from aib_mm.registry import build_part
 
 UNITS = {'nats': 1.0, 'bits': 1.0 / math.log(2.0)}
@@ -84,8 +84,7 @@ class AIBLoss(BaseModule):
             ('vq_weight', vq_weight),
             ('commit_weight', commit_weight),
         ):
-            if not 0 <= weight < math.inf:
-                raise ValueError(f'{name} must be finite and >= 0, got {weight!r}')
+            check_weight(name, weight)
         self.beta = beta
         self.vq_weight = vq_weight
         self.commit_weight = commit_weight
@@ -107,7 +106,7 @@ class AIBLoss(BaseModule):
         width = getattr(self.kl, 'latent_dim', encoder.latent_dim)
         if width != encoder.latent_dim:
             raise ValueError(
-                f'AdversarialKL(latent_dim={width}) cannot judge latents of '
+                f'{type(self.kl).__name__}(latent_dim={width}) cannot judge latents of '
                 f'latent_dim={encoder.latent_dim}: make them equal'
             )
 

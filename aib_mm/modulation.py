@@ -6,7 +6,16 @@ from torch import Tensor, nn
 
 from aib_mm.errors import choose
 
-MODULATIONS = ('scale', 'residual', 'bias', 'concat')
+
+def _scale(x: Tensor, a: Tensor) -> Tensor:
+    return x * a
+
+
+def _residual(x: Tensor, a: Tensor) -> Tensor:
+    return x * (1 + a)
+
+
+SCALINGS = {'scale': _scale, 'residual': _residual}
 
 
 def modulate(x: Tensor, a: Tensor, how: str) -> Tensor:
@@ -21,16 +30,13 @@ def modulate(x: Tensor, a: Tensor, how: str) -> Tensor:
         ValueError: another ``how``. ``bias`` and ``concat`` own a convolution and are
             modules: ``BiasModulation``, ``ConcatModulation``.
     """
-    if how in ('bias', 'concat'):
-        raise ValueError(
-            f'{how!r} owns a convolution: use {how.capitalize()}Modulation(channels)'
-        )
-    choose('modulation', how, MODULATIONS)
-    a = a.to(x.dtype)
-    return x * a if how == 'scale' else x * (1 + a)
+    if how in LIFTED:
+        raise ValueError(f'{how!r} owns a convolution: use {LIFTED[how].__name__}')
+    choose('modulation', how, SCALINGS)
+    return SCALINGS[how](x, a.to(x.dtype))
 
 
-class ScaleModulation(BaseModule):
+class ScalingModulation(BaseModule):
     """``x_att = x * a``, or ``x + x * a`` with a residual. Owns no parameters.
 
     In all modulations leading dimensions of ``a`` beyond those of ``x`` broadcast:
@@ -58,6 +64,7 @@ class _LiftedModulation(BaseModule):
         self.lift = nn.Conv2d(1, channels, 3, padding=1)
 
     def _lifted(self, a: Tensor, dtype: torch.dtype) -> Tensor:
+        a = a.to(self.lift.weight.dtype)
         lifted = self.lift(a.flatten(0, -4)).sigmoid()
         return lifted.unflatten(0, a.shape[:-3]).to(dtype)
 
@@ -87,6 +94,10 @@ class ConcatModulation(_LiftedModulation):
         return torch.cat([x.expand_as(lifted), lifted], dim=-3)
 
 
+LIFTED = {'bias': BiasModulation, 'concat': ConcatModulation}
+MODULATIONS = (*SCALINGS, *LIFTED)
+
+
 def build_modulation(how: str, channels: int) -> BaseModule:
     """The module for one of ``MODULATIONS``; its ``out_channels`` says what follows.
 
@@ -94,8 +105,6 @@ def build_modulation(how: str, channels: int) -> BaseModule:
         ValueError: an unknown ``how``.
     """
     choose('modulation', how, MODULATIONS)
-    if how == 'bias':
-        return BiasModulation(channels)
-    if how == 'concat':
-        return ConcatModulation(channels)
-    return ScaleModulation(channels, how)
+    if how in LIFTED:
+        return LIFTED[how](channels)
+    return ScalingModulation(channels, how)

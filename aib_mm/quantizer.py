@@ -56,7 +56,8 @@ def nearest_anchor(scores: Tensor, anchors: Tensor) -> Tensor:
         int64, as ``scores``. Exactly between two anchors the lower one is taken.
     """
     ordered, order = anchors.detach().sort(stable=True)
-    rank = torch.bucketize(scores, decision_bounds(ordered), out_int32=True)
+    bounds = decision_bounds(ordered)
+    rank = torch.bucketize(scores.contiguous(), bounds, out_int32=True)
     return order[rank]
 
 
@@ -72,9 +73,11 @@ class _StraightThrough(torch.autograd.Function):
         ctx: Any, scores: Tensor, anchors: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         indices = nearest_anchor(scores, anchors)
-        values = anchors[indices]
+        # A score that is no number must not pass for an anchor.
+        values = torch.where(scores.isnan(), scores, anchors[indices])
         difference = scores - values
-        loss = difference.square().mean()
+        ctx.count = max(difference.numel(), 1)
+        loss = difference.square().sum() / ctx.count
         ctx.save_for_backward(difference, indices)
         ctx.num_anchors = anchors.numel()
         ctx.mark_non_differentiable(indices)
@@ -86,7 +89,7 @@ class _StraightThrough(torch.autograd.Function):
         ctx: Any, grad_values: Tensor, grad_vq: Tensor, grad_commit: Tensor, _: Any
     ) -> tuple[Tensor, Tensor]:
         difference, indices = ctx.saved_tensors
-        slope = 2.0 / difference.numel()
+        slope = 2.0 / ctx.count
         grad_scores = torch.addcmul(grad_values, difference, slope * grad_commit)
         pull = difference.new_zeros(ctx.num_anchors)
         pull.index_add_(0, indices.flatten(), difference.flatten())

@@ -8,7 +8,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-from aib_mm.attention import AIBAttention, AttendedFeatures
+from aib_mm.attended import AttendedFeatures
+from aib_mm.attention import AIBAttention
 from aib_mm.interpret import record_attention
 from aib_mm.modulation import MODULATIONS, modulate
 from aib_mm.noise import AdditiveNoise
@@ -258,6 +259,7 @@ def test_type_resolves_from_every_scope_and_with_its_prefix(mmpretrain_scope) ->
         (dict(std_kernel_size=2), 'std_kernel_size must be odd, got 2'),
         (dict(initial_score=0.0), r'initial_score must be in \(0, 1\), got 0\.0'),
         (dict(test_samples=-1), 'test_samples must be an integer >= 0, got -1'),
+        (dict(train_samples=0), 'train_samples must be an integer >= 1, got 0'),
         (dict(in_channels=[4, 8]), r'levels of in_channels=\[4, 8\]: set shared=False'),
         (dict(in_channels=[]), 'at least one level'),
         (dict(shared=False), 'shared=False needs in_channels per level'),
@@ -274,8 +276,97 @@ def test_wrong_channels_name_both_sides() -> None:
         neck(features(5))
     with pytest.raises(ValueError, match=r'channels \[4, 3\]'):
         neck(features(4, 3))
+    with pytest.raises(ValueError, match=r'in_channels=\[4\].* channels \[4, 4\]'):
+        AIBAttention([4], shared=False)(features(4, 4))
+    with pytest.raises(ValueError, match=r'channels \[\]'):
+        neck(())
 
 
 def test_noise_refuses_a_std_that_is_no_std() -> None:
     with pytest.raises(ValueError, match='noise std must be positive, got 0'):
         AdditiveNoise(std=0)
+
+
+def test_samples_that_nobody_reads_are_not_computed() -> None:
+    @MODELS.register_module(name='Counting', force=True)
+    class Counting(nn.Module):
+        calls = 0
+
+        def forward(self, feats):
+            self.calls += 1
+            return feats
+
+    neck = AIBAttention(4, post_neck=dict(type='Counting'), test_samples=3).eval()
+    out = neck(features(4))
+    assert neck.post_neck.calls == 1
+    assert out.samples is out.samples
+    assert neck.post_neck.calls == 2
+
+
+def test_a_post_neck_may_return_one_map_and_levels_stay_apart() -> None:
+    @MODELS.register_module(name='OneMap', force=True)
+    class OneMap(nn.Module):
+        def forward(self, feats):
+            return feats[0] + feats[1].mean()
+
+    post_neck = dict(type='OneMap')
+    neck = AIBAttention([4, 4], quantizer=QT, post_neck=post_neck, train_samples=2)
+    out = neck(features(4, 4))
+    assert [x.shape for x in out] == [(2, 4, 8, 6)]
+    assert [x.shape for x in out.samples] == [(4, 4, 8, 6)]
+    assert [maps.mean.shape for maps in out.attention] == [(2, 1, 8, 6), (2, 1, 7, 7)]
+
+
+def test_no_map_samples_are_no_noise_either() -> None:
+    noise = dict(type='AdditiveNoise', test_samples=4)
+    neck = AIBAttention(4, noise=noise, test_samples=0).eval()
+    feats = features(4)
+    torch.testing.assert_close(neck(feats).samples, neck(feats).samples)
+    assert neck(feats).num_samples == 1
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize('how', MODULATIONS)
+@pytest.mark.parametrize('source', ['input', 'mean'])
+def test_a_model_of_another_precision_runs(dtype, how, source) -> None:
+    neck = AIBAttention(4, modulation=how, std_source=source, quantizer=QT).to(dtype)
+    out = neck(tuple(x.to(dtype) for x in features(4)))
+    assert out[0].dtype == dtype
+    (out[0].sum() + sum(out.losses.values())).backward()
+    assert neck.branches[0].mean_conv.weight.grad.isfinite().all()
+
+
+def test_an_empty_batch_passes() -> None:
+    out = AIBAttention(4, quantizer=QT)(features(4, batch=0))
+    assert out[0].shape == (0, 4, 8, 6)
+    assert out.num_samples == 1
+    (out[0].sum() + sum(out.losses.values())).backward()
+
+
+def test_frozen_attention_asks_nobody_to_take_its_losses() -> None:
+    neck = AIBAttention(4, quantizer=QT).requires_grad_(False)
+    x = torch.randn(1, 4, 3, 3, requires_grad=True)
+    neck((x,))[0].sum().backward()
+    assert x.grad.abs().sum() > 0
+
+
+def test_each_quantisation_loss_teaches_its_own_side() -> None:
+    neck = AIBAttention(4, quantizer=QT)
+    branch = list(neck.branches.parameters())
+    anchors = neck.quantizer.anchors
+    losses = neck(features(4)).losses
+    taught = torch.autograd.grad(
+        losses['vq_loss'], [*branch, anchors], retain_graph=True
+    )
+    assert all(grad.abs().sum() == 0 for grad in taught[:-1])
+    assert taught[-1].abs().sum() > 0
+    taught = torch.autograd.grad(losses['commit_loss'], [*branch, anchors])
+    assert all(grad.abs().sum() > 0 for grad in taught[:-1])
+    assert taught[-1].abs().sum() == 0
+
+
+def test_a_shift_of_zero_is_the_printed_softplus() -> None:
+    neck = AIBAttention(4, std_shift=0.0)
+    (x,) = feats = features(4)
+    expected = nn.functional.softplus(neck.branches[0].std_conv(x))
+    torch.testing.assert_close(neck(feats).attention[0].std, expected)

@@ -7,6 +7,8 @@ import pytest
 import torch
 from mmengine import Config, load
 from mmengine.analysis import get_model_complexity_info
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch.utils.flop_counter import FlopCounterMode
@@ -163,7 +165,7 @@ def test_training_averages_the_loss_and_optionally_the_logits() -> None:
     for train_average in ('loss', 'logit'):
         module = head(train_samples=3, train_average=train_average)
         torch.manual_seed(1)
-        loss = module.loss(attended, targets)['loss']
+        loss = module.loss(attended, targets)['loss_cls']
         torch.manual_seed(1)
         z = module.encoder(attended.samples[0], 3).samples
         logits = module.decoder(z).view(6, 4, 3)
@@ -176,16 +178,15 @@ def test_training_averages_the_loss_and_optionally_the_logits() -> None:
         torch.testing.assert_close(loss, expected)
 
 
-def test_tensor_mode_draws_nothing_and_equals_no_samples() -> None:
-    neck, module = AIBAttention(6).eval(), head().eval()
-    x = feats()
+def test_tensor_mode_is_not_random_and_equals_no_samples() -> None:
+    model = classifier('vgg16-narrow_aib_qt_digitscenes').eval()
+    images = torch.randn(4, 3, 32, 32)
+    logits = model(images)
+    assert torch.equal(model(images), logits)
+    model.neck.test_samples = model.head.test_samples = 0
     state = torch.get_rng_state()
-    attended = AIBAttention.forward(neck, x)
-    torch.set_rng_state(state)
-    logits = module(attended)
+    scores = torch.stack([p.pred_score for p in model(images, mode='predict')])
     assert torch.equal(torch.get_rng_state(), state)
-    neck.test_samples = module.test_samples = 0
-    scores = torch.stack([p.pred_score for p in module.predict(neck(x))])
     torch.testing.assert_close(logits.softmax(-1), scores)
 
 
@@ -203,7 +204,7 @@ def test_predictions_carry_attention_and_information() -> None:
 def test_without_attention_it_is_a_variational_bottleneck() -> None:
     module = head()
     losses = module.loss(feats(), labels())
-    assert set(losses) == {'loss', 'loss_kl', 'kl_nats'}
+    assert set(losses) == {'loss_cls', 'loss_kl', 'kl_nats'}
     assert 'attention_mean' not in module.eval().predict(feats())[0]
 
 
@@ -241,7 +242,7 @@ def test_every_valid_combination_trains_every_parameter(
         train_samples=2,
     )
     torch.nn.init.constant_(neck.branches[0].std_conv.bias, 4.0)
-    channels = 6 * (1 + (noise == 'PropagatedNoise')) * (1 + (how == 'concat'))
+    channels = neck.modulations[0].out_channels
     one_sample = dict(test_samples=1) if encoder is NOISE else {}
     module = head(dict(encoder, in_features=channels), aib_loss=aib_loss, **one_sample)
     losses = module.loss(neck(feats()), labels())
@@ -256,13 +257,26 @@ def test_every_valid_combination_trains_every_parameter(
     assert len(predictions) == 4
 
 
-def test_frozen_parts_stay_frozen() -> None:
-    neck, module = AIBAttention(6), head()
-    module.encoder.requires_grad_(False)
-    losses = module.loss(neck(feats()), labels())
-    (losses['loss'] + losses['loss_kl']).backward()
-    assert all(p.grad is None for p in module.encoder.parameters())
-    assert all(p.grad is not None for p in neck.parameters())
+def test_it_works_behind_the_hosts_own_neck() -> None:
+    pooling = MODELS.build(dict(type='GlobalAveragePooling'))
+    torch.manual_seed(1)
+    module, x = head(), feats()
+    attention = AIBAttention(6, post_neck=dict(type='GlobalAveragePooling'))
+    for pooled in (pooling(x), attention(x)):
+        losses = module.loss(pooled, labels())
+        assert losses['loss_cls'].isfinite()
+        assert len(module.predict(pooled)) == 4
+
+
+def test_a_whole_model_trains_under_autocast() -> None:
+    model = classifier('vgg16-narrow_aib_qt_digitscenes')
+    images, targets = torch.randn(4, 3, 32, 32), labels()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses = model(images, targets, mode='loss')
+    for name in ('loss_kl', 'loss_vq', 'loss_cmt'):
+        assert losses[name].dtype == torch.float32
+    model.parse_losses(losses)[0].backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
 @pytest.mark.parametrize(
@@ -296,17 +310,41 @@ def test_encoder_and_noise_must_belong_together() -> None:
 
 
 @pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.py')), ids=lambda p: p.stem)
-def test_every_config_builds_and_takes_a_step(path: Path) -> None:
+def test_every_config_builds_and_a_step_moves_every_parameter(path: Path) -> None:
     cfg = Config.fromfile(path)
-    model = MODELS.build(cfg.model)
+    model = MODELS.build(dict(cfg.model, data_preprocessor=cfg.data_preprocessor))
     model.init_weights()
-    targets = [DataSample().set_gt_label(i) for i in range(2)]
-    losses = model(torch.randn(2, 3, 32, 32), targets, mode='loss')
-    total, _ = model.parse_losses(losses)
-    total.backward()
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    batch = dict(inputs=list(images), data_samples=labels(2))
+    losses = model.train_step(batch, wrapper)
+    assert losses['loss'].isfinite()
     for name, parameter in model.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
+        assert parameter.isfinite().all(), name
+        assert not torch.equal(parameter, before[name]), name
+
+
+def test_anchors_do_not_decay_and_learn_at_the_full_rate() -> None:
+    cfg = Config.fromfile(CONFIGS / 'vgg16_aib_qt_cifar10.py')
+    model = MODELS.build(cfg.model)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    (anchors,) = (g for g in groups if g['params'][0] is model.neck.quantizer.anchors)
+    assert anchors['weight_decay'] == 0
+    assert {g['lr'] for g in groups} == {cfg.optim_wrapper.optimizer.lr}
+    assert {g['weight_decay'] for g in groups} == {0, 5e-4}
+
+
+def test_initialisation_is_the_released_codes() -> None:
+    model = classifier('vgg16_aib_cifar10')
+    model.init_weights()
+    conv = model.head.encoder.body.layers.conv5_2.conv.weight
+    bound = (2 * 6 / (2 * 512 * 9)) ** 0.5  # Xavier uniform, gain sqrt(2)
+    assert 0.95 * bound < conv.abs().max() <= bound
+    norm = model.backbone.layers.conv3_1.bn.weight
+    assert 0 <= norm.min() < 0.05
+    assert 0.95 < norm.max() <= 1
+    assert norm.std().item() == pytest.approx(12**-0.5, abs=0.05)
 
 
 def test_recording_restores_the_model_also_after_an_error() -> None:
@@ -335,9 +373,6 @@ def test_recording_a_model_without_attention_says_so() -> None:
 
 
 def test_learning_rates_follow_the_recipe() -> None:
-    from mmengine.optim import build_optim_wrapper
-    from mmengine.registry import PARAM_SCHEDULERS
-
     expected = {
         'vgg16_cifar10': [0.1, 0.1, 0.1],
         'vgg16_aib_cifar10': [0.01, 0.1, 0.1],

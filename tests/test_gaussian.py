@@ -78,6 +78,14 @@ def test_extreme_predictions_keep_the_divergence_finite(raw: float) -> None:
     assert parameters.grad.isfinite().all()
 
 
+@pytest.mark.parametrize('raw', [-9.0, -30.0, -60.0])
+def test_a_std_that_sank_is_pulled_back(raw: float) -> None:
+    raw_std = torch.full((1, 1), raw, requires_grad=True)
+    std = gaussian.softplus_std(raw_std)
+    gaussian.kl_to_standard_normal(torch.zeros(1, 1), std, 'sum').backward()
+    assert raw_std.grad.item() == pytest.approx(-1, rel=1e-3)
+
+
 def test_split_takes_the_first_half_as_mean_in_float32() -> None:
     parameters = torch.randn(2, 6, 3, 3).bfloat16()
     mean, std = gaussian.split_mean_std(parameters)
@@ -87,7 +95,7 @@ def test_split_takes_the_first_half_as_mean_in_float32() -> None:
 
 
 def test_split_refuses_an_odd_number() -> None:
-    with pytest.raises(ValueError, match=r'even number of channels along dim 1, got 5'):
+    with pytest.raises(ValueError, match='even number of channels, got 5'):
         gaussian.split_mean_std(torch.zeros(2, 5))
 
 

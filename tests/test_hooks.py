@@ -1,17 +1,22 @@
 """Hooks in real Runners: foreign heads get the losses, backends get the monitors."""
 
+import copy
 import json
 import logging
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from cifar_files import write_cifar10
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
-from aib_mm.attention import AIBAttention, AttentionMaps
+from aib_mm.attended import AttentionMaps
+from aib_mm.attention import AIBAttention
 from aib_mm.hooks import AIBLossHook, AIBMonitorHook, attention_statistics
 
 TINY = Path(__file__).with_name('tiny_classifier.py')
@@ -52,14 +57,63 @@ def test_neck_dropped_into_a_host_config_trains(tmp_path: Path) -> None:
         assert state[parameter]['momentum_buffer'].abs().sum() > 0, name
 
 
-def test_loss_hook_adds_the_losses_and_the_anchors_learn(tmp_path: Path) -> None:
+def test_loss_hook_makes_the_anchors_learn(tmp_path: Path) -> None:
     runner = train(tmp_path, [LOSS_HOOK], quantizer=QT, initial_score=0.4)
     start = torch.linspace(0, 1, 4)
     assert not torch.equal(runner.model.neck.quantizer.anchors.data, start)
     logged = scalars(tmp_path)[0]
     assert logged['loss_vq'] == pytest.approx(4 * logged['loss_cmt'], rel=1e-4)
-    total = logged['loss_vq'] + logged['loss_cmt'] + logged['loss']
-    assert total > logged['loss_vq'] > 0
+    assert logged['loss_vq'] > 0
+
+
+class Classifier(BaseModel):
+    """The least model with our neck: its head does not take the losses, or does."""
+
+    def __init__(self, takes: bool) -> None:
+        super().__init__()
+        self.neck = AIBAttention(4, quantizer=QT)
+        self.takes = takes
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        features = self.neck((inputs,))
+        losses = dict(loss=features[0].mean())
+        if self.takes:
+            losses['loss_vq'] = features.losses['vq_loss']
+        return losses
+
+
+def total_with_and_without_hook(model: Classifier) -> tuple[float, float, float]:
+    """Total loss of one batch without and with the hook, and its unweighted L_vq."""
+    inputs, totals = torch.randn(2, 4, 6, 6), []
+    hook = AIBLossHook(vq_weight=0.5, commit_weight=0.25)
+    for attached in (False, True):
+        if attached:
+            hook.before_train(SimpleNamespace(model=model))
+        torch.manual_seed(1)
+        totals.append(model.parse_losses(model(inputs))[0].item())
+    hook.after_train(SimpleNamespace(model=model))
+    torch.manual_seed(1)
+    return *totals, model.neck((inputs,)).losses['vq_loss'].item()
+
+
+def test_loss_hook_adds_what_no_head_took() -> None:
+    plain, hooked, vq = total_with_and_without_hook(Classifier(takes=False))
+    # Both losses have one value; 0.5 and 0.25 are the weights.
+    assert hooked - plain == pytest.approx(0.75 * vq, rel=1e-4)
+
+
+def test_loss_hook_adds_nothing_that_a_head_took() -> None:
+    plain, hooked, _ = total_with_and_without_hook(Classifier(takes=True))
+    assert hooked == plain
+
+
+def test_a_watched_model_can_be_copied() -> None:
+    model = Classifier(takes=False)
+    runner = SimpleNamespace(model=model, lock=threading.RLock())
+    hook = AIBMonitorHook()
+    hook.before_train(runner)
+    copied = copy.deepcopy(model)
+    assert len(copied.neck._forward_hooks) == 1
 
 
 def test_losses_nobody_takes_stop_training_in_the_first_iteration(tmp_path) -> None:
@@ -131,6 +185,8 @@ def test_monitor_logs_the_divergence_of_aib_heads(tmp_path: Path) -> None:
     row = scalars(tmp_path)[-1]
     assert row['kl_nats'] > 0
     assert {'loss_kl', 'attention_mean', 'attention_spread'} <= set(row)
+    total = sum(row[name] for name in ('loss_cls', 'loss_kl'))
+    assert row['loss'] == pytest.approx(total, rel=1e-4)
 
 
 def test_many_anchors_are_said_not_to_be_logged_one_by_one(tmp_path, caplog) -> None:
@@ -151,7 +207,9 @@ def test_statistics_of_a_hand_made_map() -> None:
     assert attention_statistics(maps) == pytest.approx(expected)
 
 
-def test_bad_intervals() -> None:
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match='vq_weight must be finite and >= 0, got -1'):
+        AIBLossHook(vq_weight=-1)
     with pytest.raises(ValueError, match='interval must be an integer >= 1, got 0'):
         AIBMonitorHook(interval=0)
     with pytest.raises(ValueError, match='max_anchors must be an integer >= 0'):

@@ -66,6 +66,10 @@ def test_resizing_keeps_constants_and_places() -> None:
     assert resized[0].argmax().item() % 8 < 4
 
 
+def test_a_map_of_nan_has_no_energy_share() -> None:
+    assert attention_energy(torch.full((1, 4, 4), torch.nan), MASK).isnan()
+
+
 def test_bad_shapes_and_types_are_named() -> None:
     with pytest.raises(ValueError, match=r'got \(1, 1, 2, 2\) and \(1, 2, 2\)'):
         attention_energy(torch.ones(1, 1, 2, 2), torch.ones(1, 2, 2).bool())

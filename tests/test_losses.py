@@ -86,7 +86,9 @@ def test_impossible_combinations_are_refused() -> None:
     with pytest.raises(ValueError, match=r'GaussianKL needs .* NoiseEncoder'):
         AIBLoss().check_encoder(noisy)
     narrow = AIBLoss(kl=dict(type='AdversarialKL', latent_dim=8))
-    with pytest.raises(ValueError, match=r'=8\) cannot judge .* latent_dim=4'):
+    with pytest.raises(
+        ValueError, match=r'KL\(latent_dim=8\) cannot judge .* latent_dim=4'
+    ):
         narrow.check_encoder(noisy)
     AIBLoss(kl=dict(type='AdversarialKL', latent_dim=4)).check_encoder(noisy)
 
@@ -200,6 +202,14 @@ def test_gaussian_encoder_is_pooling_fc_and_split() -> None:
     torch.testing.assert_close(z.std, F.softplus(parameters[:, 5:] - 5))
     assert z.samples.shape == (7, 2, 5)
     assert torch.equal(encoder(x, 0).samples[0], z.mean)
+
+
+def test_encoders_take_pooled_features_too() -> None:
+    encoder = GaussianEncoder(latent_dim=5, in_features=3, std_shift=0.0)
+    x = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(encoder(x.mean((2, 3)), 0).mean, encoder(x, 0).mean)
+    std = F.softplus(encoder.fc(x.mean((2, 3)))[:, 5:])
+    torch.testing.assert_close(encoder(x, 0).std, std)
 
 
 def test_noise_encoder_gives_one_latent_without_a_density() -> None:

@@ -168,6 +168,11 @@ def test_bad_arguments(arguments: dict, message: str) -> None:
         VQAnchorQuantizer(**arguments)
 
 
+def test_a_score_that_is_no_number_stays_visible() -> None:
+    values = VQAnchorQuantizer(4)(torch.tensor([0.2, float('nan')])).values
+    assert values.isnan().tolist() == [False, True]
+
+
 def test_usage_and_perplexity() -> None:
     indices = torch.tensor([[0, 0, 0, 2], [2, 0, 0, 0]])
     usage = anchor_usage(indices, 4)

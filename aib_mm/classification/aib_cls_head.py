@@ -7,11 +7,11 @@ from mmpretrain.registry import MODELS as HOST_MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from aib_mm.attention import AttendedFeatures
+from aib_mm.attended import AttendedFeatures
 from aib_mm.encoders import Latent
 from aib_mm.errors import check_count, choose
 from aib_mm.gaussian import kl_elements
-from aib_mm.registry import MODELS
+from aib_mm.registry import MODELS, build_part
 
 AVERAGES = ('logit', 'prob')
 TRAIN_AVERAGES = ('loss', 'logit')
@@ -63,19 +63,19 @@ class AIBClsHead(ClsHead):
         loss = loss or dict(type='CrossEntropyLoss')
         super().__init__(loss=loss, topk=topk, cal_acc=cal_acc, init_cfg=init_cfg)
         check_count('num_classes', num_classes, 1)
-        check_count('train_samples', train_samples, 0)
+        check_count('train_samples', train_samples, 1)
         check_count('test_samples', test_samples, 0)
         choose('average', average, AVERAGES)
         choose('train_average', train_average, TRAIN_AVERAGES)
-        self.encoder = HOST_MODELS.build(dict(encoder, latent_dim=latent_dim))
-        self.decoder = HOST_MODELS.build(
+        self.encoder = build_part(dict(encoder, latent_dim=latent_dim))
+        self.decoder = build_part(
             dict(
                 decoder or dict(type='LatentDecoder'),
                 latent_dim=latent_dim,
                 num_classes=num_classes,
             )
         )
-        self.aib_loss = HOST_MODELS.build(aib_loss or dict(type='AIBLoss'))
+        self.aib_loss = build_part(aib_loss or dict(type='AIBLoss'))
         self.aib_loss.check_encoder(self.encoder)
         if not self.encoder.has_density and max(train_samples, test_samples) > 1:
             raise ValueError(
@@ -108,6 +108,8 @@ class AIBClsHead(ClsHead):
             losses = self._get_loss(logits.flatten(0, 1), targets, **kwargs)
         else:
             losses = self._get_loss(logits.mean(dim=0), data_samples, **kwargs)
+        # The log's "loss" is the total.
+        losses['loss_cls'] = losses.pop('loss')
         quantization = feats.losses if isinstance(feats, AttendedFeatures) else None
         losses.update(self.aib_loss(latent, quantization))
         return losses

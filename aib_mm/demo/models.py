@@ -109,13 +109,6 @@ MODELS = (
             type='AIBLoss', kl=dict(type='GaussianKL', reduction='sum')
         ),
     ),
-    _study(
-        'scale_noiseless',
-        'scale, no noise on a',
-        'The mean attention in training and at test.',
-        neck__train_samples=0,
-        neck__test_samples=0,
-    ),
     *(
         DemoModel(
             name,

@@ -30,7 +30,7 @@ def attention_energy(attention: Tensor, mask: Tensor) -> Tensor:
     maps = maps - maps.amin(dim=1, keepdim=True)
     total = maps.sum(dim=1, keepdim=True)
     uniform = torch.full_like(maps, 1.0 / maps.shape[1])
-    share = torch.where(total > 0, maps / total.clamp_min(1e-300), uniform)
+    share = torch.where(total == 0, uniform, maps / total)
     return (share * mask.flatten(1)).sum(dim=1)
 
 

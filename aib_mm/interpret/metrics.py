@@ -50,7 +50,7 @@ class AttentionLocalization(BaseMetric):
                 self.mask_key,
                 f'load it, and PackInputs(algorithm_keys=({self.mask_key!r},))',
             )
-            mask = torch.as_tensor(np.asarray(sample[self.mask_key]) > 0)[None]
+            mask = (torch.as_tensor(sample[self.mask_key]).cpu() > 0)[None]
             mean = sample['attention_mean'].detach().cpu().float()[None]
             attention = resize_map(mean, mask.shape[-2:])
             self.results.append(

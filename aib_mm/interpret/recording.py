@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from aib_mm.attention import AttendedFeatures, AttentionMaps, attention_modules
+from aib_mm.attended import AttendedFeatures, AttentionMaps
+from aib_mm.attention import attention_modules
 
 AttentionRecord = dict[str, list[tuple[AttentionMaps, ...]]]
 

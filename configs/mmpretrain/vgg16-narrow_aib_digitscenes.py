@@ -2,16 +2,7 @@
 
 _base_ = [
     '_base_/models/vgg16_narrow_aib.py',
-    '_base_/datasets/digit_scenes.py',
+    '_base_/datasets/digit_scenes_attention.py',
     '_base_/schedules/one_cycle_5e.py',
     'mmpretrain::_base_/default_runtime.py',
 ]
-
-custom_hooks = [dict(type='AIBMonitorHook')]
-
-test_evaluator = [
-    dict(type='Accuracy', topk=(1,)),
-    dict(type='AttentionLocalization'),
-    dict(type='LatentInformation'),
-]
-val_evaluator = test_evaluator

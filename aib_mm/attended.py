@@ -1,0 +1,143 @@
+"""What ``AIBAttention`` hands on: features, and the attention they went through."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+Maps = tuple[Tensor, ...]
+
+
+class AttentionMaps(NamedTuple):
+    """The attention of one level.
+
+    ``mean`` and ``std`` are ``(B, 1, H, W)``, ``mean`` in [0, 1]. ``samples`` are the
+    maps that modulated the features, ``(L_a, B, 1, H, W)``: quantised in a qt model,
+    and then ``indices`` says which anchor each position took.
+    """
+
+    mean: Tensor
+    std: Tensor
+    samples: Tensor
+    indices: Tensor | None
+
+
+class _Receipt:
+    """Whether the losses were taken.
+
+    An object of its own: a tensor's hook that held the features would hold itself, and
+    with it the memory of a whole iteration.
+    """
+
+    given = False
+
+    def check(self, grad: Tensor) -> None:
+        if not self.given:
+            raise RuntimeError(
+                'the quantisation losses of AIBAttention were not taken by any head, '
+                "so its anchors would never learn: add dict(type='AIBLossHook') to "
+                'custom_hooks, or use a head of aib_mm'
+            )
+
+
+class AttendedFeatures(tuple[Tensor, ...]):
+    """Feature maps with the attention they went through; what ``AIBAttention`` gives.
+
+    As a tuple it is what any head expects: one map ``(B, C, H, W)`` per level, under
+    the one sample or, with several, under the mean of the sampled attention maps.
+
+    Args:
+        maps: the tuple's elements.
+        samples: computes ``samples``.
+        expected: computes ``expected``.
+        attention: per level.
+        losses: unweighted.
+        num_samples: L.
+        noisy: see below.
+
+    Attributes:
+        attention: per level ``AttentionMaps``.
+        num_samples: ``L = L_a``, times the noise's L_z if there is noise.
+        noisy: whether the neck puts noise on the features before the modulation.
+    """
+
+    attention: tuple[AttentionMaps, ...]
+    num_samples: int
+    noisy: bool
+    _samples: Maps | None
+    _compute_samples: Callable[[], Maps]
+    _compute_expected: Callable[[], Maps]
+    _losses: dict[str, Tensor]
+    _receipt: _Receipt
+    _guarded: bool
+
+    def __new__(
+        cls,
+        maps: Iterable[Tensor],
+        samples: Callable[[], Maps],
+        expected: Callable[[], Maps],
+        attention: Iterable[AttentionMaps],
+        losses: Mapping[str, Tensor],
+        num_samples: int,
+        noisy: bool = False,
+    ) -> 'AttendedFeatures':
+        self = super().__new__(cls, maps)
+        self.attention = tuple(attention)
+        self.num_samples = num_samples
+        self.noisy = noisy
+        self._samples = tuple(self) if num_samples == 1 else None
+        self._compute_samples = samples
+        self._compute_expected = expected
+        self._losses = dict(losses)
+        self._receipt = _Receipt()
+        self._guarded = False
+        return self
+
+    @property
+    def samples(self) -> Maps:
+        """Per level ``(L·B, C, H, W)``, sample-major: the features under each sample.
+
+        Several samples are computed when first asked for: a head that knows nothing of
+        them does not pay for them.
+        """
+        if self._samples is None:
+            self._samples = self._compute_samples()
+            self._guard(self._samples)
+        return self._samples
+
+    @property
+    def expected(self) -> Maps:
+        """Per level ``(B, C, H, W)``: the features under the mean attention, noiseless.
+
+        Computed when asked for. A head's ``mode='tensor'`` reads it, so that counting
+        operations and exporting see one pass, whose result is not random.
+        """
+        return self._compute_expected()
+
+    @property
+    def losses(self) -> dict[str, Tensor]:
+        """``vq_loss`` and ``commit_loss``, unweighted scalars; empty if not quantised.
+
+        Reading it takes the responsibility: whoever reads adds them to the loss.
+        """
+        self._receipt.given = True
+        return dict(self._losses)
+
+    @property
+    def losses_taken(self) -> bool:
+        """Whether somebody has read ``losses``."""
+        return self._receipt.given
+
+    def require_taken(self) -> None:
+        """Let a backward pass that reaches these features with the losses unread fail.
+
+        Raises:
+            RuntimeError: in that backward pass, which is the first one in training.
+        """
+        self._guarded = True
+        self._guard(self)
+
+    def _guard(self, maps: Iterable[Tensor]) -> None:
+        for features in maps:
+            if self._guarded and features.requires_grad:
+                features.register_hook(self._receipt.check)

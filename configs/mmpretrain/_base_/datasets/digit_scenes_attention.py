@@ -1,0 +1,12 @@
+"""DigitScenes, and measures of where the attention lies and what the latent tells."""
+
+_base_ = 'digit_scenes.py'
+
+test_evaluator = [
+    dict(type='Accuracy', topk=(1,)),
+    dict(type='AttentionLocalization'),
+    dict(type='LatentInformation'),
+]
+val_evaluator = test_evaluator
+
+custom_hooks = [dict(type='AIBMonitorHook')]
