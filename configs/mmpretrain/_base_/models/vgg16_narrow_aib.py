@@ -1,12 +1,13 @@
 """VGG-aib at an eighth of its width: small enough to train on two cores."""
 
-custom_imports = dict(imports=['aib_mm'], allow_failed_imports=False)
+_base_ = 'vgg16_narrow.py'
 
 model = dict(
-    type='ImageClassifier',
-    backbone=dict(type='VGGBlocks', blocks=(1, 2, 3), width=1 / 8),
-    neck=dict(type='AIBAttention', in_channels=32, std_kernel_size=3),
+    backbone=dict(blocks=(1, 2, 3), pointwise=False),
+    # The vanilla's pooling and FC layer give way to the attention and the latent.
+    neck=dict(_delete_=True, type='AIBAttention', in_channels=32, std_kernel_size=3),
     head=dict(
+        _delete_=True,
         type='AIBClsHead',
         num_classes=10,
         latent_dim=64,
