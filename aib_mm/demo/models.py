@@ -68,7 +68,6 @@ MODELS = (
         'vgg16-narrow_aib_scale_digitscenes.py',
         'VGG16-aib, scale',
         "Modulation 'scale': without the residual, what is not attended to is lost.",
-        in_demo=True,
     ),
     DemoModel(
         'aib_qt_scale',

@@ -3,6 +3,6 @@
 _base_ = [
     '_base_/models/vgg16_narrow.py',
     '_base_/datasets/digit_scenes.py',
-    '_base_/schedules/one_cycle_5e.py',
+    '_base_/schedules/one_cycle_6e.py',
     'mmpretrain::_base_/default_runtime.py',
 ]

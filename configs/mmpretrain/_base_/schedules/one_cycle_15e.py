@@ -1,6 +1,7 @@
-"""As one_cycle_5e.py, over 15 epochs."""
+"""As one_cycle_6e.py, over 15 epochs and for the full width, which bears a lower rate."""
 
-_base_ = 'one_cycle_5e.py'
+_base_ = 'one_cycle_6e.py'
 
-param_scheduler = dict(total_steps=15)
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
+param_scheduler = dict(eta_max=5e-4, total_steps=15)
 train_cfg = dict(max_epochs=15, val_interval=15)
