@@ -1,4 +1,4 @@
-"""As one_cycle_6e.py, over 15 epochs and for the full width, which bears a lower rate."""
+"""As one_cycle_6e.py, over 15 epochs; the full width bears a lower rate."""
 
 _base_ = 'one_cycle_6e.py'
 
