@@ -24,7 +24,7 @@ def run(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env=environment(),
+        env=environment(PYTHON=sys.executable),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -197,12 +197,18 @@ def test_seeds_are_averaged(tmp_path):
     row = dict(zip(*table_row(outcomes), strict=True))
     assert row['error %'] == '21.00 ± 1.41'
     assert row['attention on digit %'] == '12.0 ± 2.8'
-    assert row['KL nats'] == ABSENT
+    assert 'KL nats' not in row
     assert dict(zip(*table_row(outcomes[:1]), strict=True))['error %'] == '20.00'
     text = markdown(make_table(outcomes), ['One note.'])
-    assert text.splitlines()[2].startswith(
-        '| VGG16-aib | 21.00 ± 1.41 | – | 12.0 ± 2.8 |'
-    )
+    assert text.splitlines()[2].startswith('| VGG16-aib | 21.00 ± 1.41 | 12.0 ± 2.8 |')
+
+
+def test_what_only_some_models_have_is_a_dash_for_the_others(tmp_path):
+    vanilla = make_outcome(tmp_path, model=BY_NAME['vanilla'])
+    for name in [name for name in vanilla.metrics if name.startswith('attention')]:
+        del vanilla.metrics[name]
+    heads, row = table_row([vanilla, make_outcome(tmp_path)])
+    assert row[heads.index('pointing %')] == ABSENT
     assert text.endswith('\n\nOne note.\n')
 
 
