@@ -201,6 +201,7 @@ def test_seeds_are_averaged(tmp_path):
     assert dict(zip(*table_row(outcomes[:1]), strict=True))['error %'] == '20.00'
     text = markdown(make_table(outcomes), ['One note.'])
     assert text.splitlines()[2].startswith('| VGG16-aib | 21.00 ± 1.41 | 12.0 ± 2.8 |')
+    assert text.endswith('\n\nOne note.\n')
 
 
 def test_what_only_some_models_have_is_a_dash_for_the_others(tmp_path):
@@ -209,7 +210,6 @@ def test_what_only_some_models_have_is_a_dash_for_the_others(tmp_path):
         del vanilla.metrics[name]
     heads, row = table_row([vanilla, make_outcome(tmp_path)])
     assert row[heads.index('pointing %')] == ABSENT
-    assert text.endswith('\n\nOne note.\n')
 
 
 def test_cases_are_not_picked_and_the_same_for_all_models(tmp_path):
