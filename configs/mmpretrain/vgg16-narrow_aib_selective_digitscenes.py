@@ -1,4 +1,4 @@
-"""The most selective narrow VGG16-aib found: scaling, and scores that start low."""
+"""Narrow VGG16-aib, modulated by scaling, whose scores start at 0.05."""
 
 _base_ = 'vgg16-narrow_aib_scale_digitscenes.py'
 
