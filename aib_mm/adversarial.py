@@ -9,6 +9,7 @@ from torch.func import functional_call
 
 from aib_mm.encoders import Latent
 from aib_mm.errors import check_count
+from aib_mm.gaussian import mean_or_zero
 
 
 class Discriminator(nn.Sequential):
@@ -86,8 +87,8 @@ class AdversarialKL(BaseModule):
             )
             discriminator_term = -F.logsigmoid(on_prior) - F.logsigmoid(-on_latent)
         return {
-            'loss_kl': encoder_term.mean(),
-            'loss_disc': discriminator_term.mean(),
-            'disc_prior': on_prior.detach().sigmoid().mean(),
-            'disc_latent': on_latent.detach().sigmoid().mean(),
+            'loss_kl': mean_or_zero(encoder_term),
+            'loss_disc': mean_or_zero(discriminator_term),
+            'disc_prior': mean_or_zero(on_prior.detach().sigmoid()),
+            'disc_latent': mean_or_zero(on_latent.detach().sigmoid()),
         }

@@ -40,6 +40,13 @@ class _Receipt:
             )
 
 
+class ExpectedFeatures(tuple[Tensor, ...]):
+    """Feature maps that no noise has touched: a head draws nothing either.
+
+    What ``mode='tensor'`` predicts from.
+    """
+
+
 class AttendedFeatures(tuple[Tensor, ...]):
     """Feature maps with the attention they went through; what ``AIBAttention`` gives.
 
@@ -106,13 +113,13 @@ class AttendedFeatures(tuple[Tensor, ...]):
         return self._samples
 
     @property
-    def expected(self) -> Maps:
+    def expected(self) -> ExpectedFeatures:
         """Per level ``(B, C, H, W)``: the features under the mean attention, noiseless.
 
         Computed when asked for. A head's ``mode='tensor'`` reads it, so that counting
         operations and exporting see one pass, whose result is not random.
         """
-        return self._compute_expected()
+        return ExpectedFeatures(self._compute_expected())
 
     @property
     def losses(self) -> dict[str, Tensor]:

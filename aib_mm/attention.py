@@ -9,6 +9,7 @@ x ──┬───────────────────────
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from mmengine.model import BaseModule, ModuleList, is_model_wrapper
@@ -116,9 +117,14 @@ class AIBAttention(BaseModule):
         test_samples: L_a at test; 0 is the mean attention, one pass, no randomness, and
             so without noise too.
 
+    A checkpoint of the host's model without attention loads: its neck's weights
+    become those of ``pre_neck`` or ``post_neck``.
+
     Raises:
         ValueError: an unknown choice or impossible number, named with its place.
     """
+
+    vanilla_lacks = ('branches', 'modulations', 'quantizer')
 
     def __init__(
         self,
@@ -207,6 +213,21 @@ class AIBAttention(BaseModule):
         if self.training and self.quantizer is not None and learns:
             attended.require_taken()
         return attended
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Find the weights of the neck that this one holds under their old names."""
+        own = {name for name, _ in self.named_children()}
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            name = key.removeprefix(prefix)
+            part = name.partition('.')[0]
+            for holder in ('pre_neck', 'post_neck'):
+                neck = getattr(self, holder)
+                if part not in own and neck is not None and hasattr(neck, part):
+                    state_dict[f'{prefix}{holder}.{name}'] = state_dict.pop(key)
+                    break
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     @property
     def _map_samples(self) -> int:

@@ -95,6 +95,59 @@ class GaussianEncoder(LatentEncoder):
         return Latent(gaussian.sample(mean, std, num_samples), mean, std)
 
 
+class GaussianLayer(BaseModule):
+    """``z ~ N(mean, std²)`` from two layers side by side.
+
+    For hosts whose last layer before the prediction becomes stochastic (paper, 4.2.4
+    and 4.2.5). The mean is the host's own layer, so that a vanilla checkpoint's weights
+    are its weights. The std starts at ``softplus(-std_shift)`` whatever the input:
+    with the mean latent, a model with vanilla weights predicts as the vanilla one.
+
+    Args:
+        mean: layer from features to the latent's mean.
+        std: layer like it; its parameters start at zero.
+        std_shift: of ``gaussian.softplus_std``; 0 is the paper's softplus.
+    """
+
+    has_density = True
+    vanilla_lacks = ('std',)
+
+    def __init__(
+        self,
+        mean: nn.Module,
+        std: nn.Linear | nn.Conv2d,
+        std_shift: float = 5.0,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.mean = mean
+        self.std = std
+        self.std_shift = std_shift
+        self.latent_dim = std.weight.shape[0]
+        self._zero_std()
+
+    def init_weights(self) -> None:
+        """As configured, then the std, which an initialiser may have reset."""
+        super().init_weights()
+        self._zero_std()
+
+    def _zero_std(self) -> None:
+        for parameter in self.std.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, num_samples: int) -> Latent:
+        """Features ``(N, C, ...)`` to z ``(L_z, N, K, ...)``, float32 also in autocast.
+
+        Args:
+            x: what both layers take.
+            num_samples: draws; 0 is the mean latent.
+        """
+        mean = self.mean(x)
+        std = gaussian.softplus_std(self.std(x), self.std_shift)
+        mean = mean.to(std.dtype)
+        return Latent(gaussian.sample(mean, std, num_samples), mean, std)
+
+
 @MODELS.register_module()
 class NoiseEncoder(LatentEncoder):
     """``z = Enc(x_noisy, a)``: the draw came with the features (Fig. 5b and 5c).

@@ -77,14 +77,19 @@ def kl_to_standard_normal(mean: Tensor, std: Tensor, reduction: str = 'mean') ->
             divergence of the whole latent and what the released code uses.
 
     Returns:
-        A scalar.
+        A scalar; 0 for an empty batch (a detector without proposals).
 
     Raises:
         ValueError: an unknown reduction, or shapes that differ.
     """
     choose('reduction', reduction, REDUCTIONS)
     kl = kl_elements(mean, std)
-    return kl.mean() if reduction == 'mean' else kl.sum(dim=1).mean()
+    return mean_or_zero(kl if reduction == 'mean' else kl.sum(dim=1))
+
+
+def mean_or_zero(values: Tensor) -> Tensor:
+    """Mean of all elements; of none 0, still connected to the graph."""
+    return values.sum() / max(values.numel(), 1)
 
 
 def kl_elements(mean: Tensor, std: Tensor) -> Tensor:

@@ -14,7 +14,12 @@ from types import MappingProxyType
 from typing import Literal
 
 #: Host package -> the folder of aib_mm that may import it.
-HOST_PARTS = MappingProxyType({'mmpretrain': 'aib_mm.classification'})
+HOST_PARTS = MappingProxyType(
+    {
+        'mmpretrain': 'aib_mm.classification',
+        'mmdet': 'aib_mm.detection',
+    }
+)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from aib_mm import gaussian
-from aib_mm.encoders import Latent, LatentEncoder
+from aib_mm.encoders import GaussianLayer, Latent, LatentEncoder
 from aib_mm.errors import check_weight, choose
 from aib_mm.registry import build_part
 
@@ -90,7 +90,7 @@ class AIBLoss(BaseModule):
         self.commit_weight = commit_weight
         self.kl = build_part(kl or dict(type='GaussianKL'))
 
-    def check_encoder(self, encoder: LatentEncoder) -> None:
+    def check_encoder(self, encoder: LatentEncoder | GaussianLayer) -> None:
         """Refuse an encoder whose divergence this loss cannot evaluate (3.3.2).
 
         Raises:

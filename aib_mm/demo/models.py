@@ -35,7 +35,7 @@ class DemoModel:
 
 def _study(name: str, title: str, about: str, **options: Any) -> DemoModel:
     """A row that changes one thing of ``aib_scale``."""
-    dotted = {f'model.{key.replace("__", ".")}': v for key, v in options.items()}
+    dotted = {key.replace('__', '.'): v for key, v in options.items()}
     config = 'vgg16-narrow_aib_scale_digitscenes.py'
     return DemoModel(name, config, title, about, dotted)
 
@@ -92,21 +92,35 @@ MODELS = (
         'scale_beta0',
         'scale, beta 0',
         'No price on information.',
-        head__aib_loss=dict(type='AIBLoss', beta=0.0),
+        model__head__aib_loss=dict(type='AIBLoss', beta=0.0),
     ),
     _study(
         'scale_beta0.1',
         'scale, beta 0.1',
         'Ten times the price on information.',
-        head__aib_loss=dict(type='AIBLoss', beta=0.1),
+        model__head__aib_loss=dict(type='AIBLoss', beta=0.1),
     ),
     _study(
         'scale_sum',
         'scale, KL summed',
         "The divergence summed over the latent, at the paper's beta.",
-        head__aib_loss=dict(
+        model__head__aib_loss=dict(
             type='AIBLoss', kl=dict(type='GaussianKL', reduction='sum')
         ),
+    ),
+    _study(
+        'scale_noise',
+        'scale, more noise',
+        'Scores that start with a standard deviation of 0.31 instead of 0.007.',
+        model__neck__std_shift=1.0,
+    ),
+    _study(
+        'scale_long',
+        'scale, 12 epochs',
+        'Twice the schedule.',
+        train_cfg__max_epochs=12,
+        train_cfg__val_interval=12,
+        param_scheduler__total_steps=12,
     ),
     *(
         DemoModel(

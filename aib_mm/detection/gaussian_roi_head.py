@@ -1,0 +1,237 @@
+"""RoI heads that draw samples of the attention and of the latents (paper, 4.2.5).
+
+proposals (one set, from the RPN) ──┐
+x_att, L_a samples ── RoI features ─┴─ z, L_z samples ── scores, deltas ── average
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
+from mmdet.models.task_modules.samplers import SamplingResult
+from mmdet.registry import MODELS as HOST_MODELS
+from mmdet.structures.bbox import bbox2roi
+from torch import Tensor, nn
+
+from aib_mm.attended import AttendedFeatures, ExpectedFeatures
+from aib_mm.detection.gaussian_bbox_head import GaussianBBoxHead, Latents
+from aib_mm.errors import check_count, choose
+from aib_mm.registry import MODELS
+
+AVERAGES = ('logit', 'prob')
+
+Features = Sequence[Tensor]
+
+
+class RoISamples(NamedTuple):
+    """The predictions for n RoIs, for each of S = L_z·L_a samples.
+
+    ``scores`` are ``(S, n, num_classes + 1)`` and ``deltas`` ``(S, n, 4·…)``, or None
+    where the head has no such branch; ``latents`` are those of all L_a samples.
+    ``bbox_feats`` ``(n, C, h, w)`` are those of the first sample.
+    """
+
+    scores: Tensor | None
+    deltas: Tensor | None
+    latents: Latents
+    bbox_feats: Tensor
+
+
+class _GaussianRoIs:
+    """What both RoI heads do with all samples at once.
+
+    The RPN and the mask head see one set of maps (``AttendedFeatures`` as a tuple), so
+    that proposals are shared by all samples and masks cost what they cost.
+    """
+
+    with_shared_head: bool
+    shared_head: nn.Module
+
+    def __init__(
+        self,
+        *args: Any,
+        test_samples: int | None = None,
+        average: str = 'logit',
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        choose('average', average, AVERAGES)
+        self.average = average
+        for head in self._bbox_heads():
+            if not isinstance(head, GaussianBBoxHead):
+                raise ValueError(
+                    f'{type(self).__name__} draws from a latent, which '
+                    f'{type(head).__name__} does not have: set '
+                    "bbox_head.type='GaussianBBoxHead'"
+                )
+            if average == 'prob' and head.custom_activation:
+                raise ValueError(
+                    f"average='prob' averages softmax, but {type(head.loss_cls)} has "
+                    "an activation of its own: use average='logit'"
+                )
+            if test_samples is not None:
+                check_count('test_samples', test_samples, 0)
+                head.test_samples = test_samples
+
+    def _bbox_heads(self) -> list[nn.Module]:
+        head = self.bbox_head
+        return list(head) if isinstance(head, nn.ModuleList) else [head]
+
+    def forward(self, x: Features, *args: Any, **kwargs: Any) -> tuple:
+        """As the host's, without sampling: ``mode='tensor'``."""
+        attended = isinstance(x, AttendedFeatures)
+        return super().forward(
+            x.expected if attended else ExpectedFeatures(x), *args, **kwargs
+        )
+
+    def _draw(
+        self, x: Features, rois: Tensor, extractor: nn.Module, head: GaussianBBoxHead
+    ) -> RoISamples:
+        """Scores and deltas of ``rois`` ``(n, 5)`` under each sample."""
+        attended = isinstance(x, AttendedFeatures)
+        maps, count = (x.samples, x.num_samples) if attended else (x, 1)
+        bbox_feats = extractor(
+            maps[: extractor.num_inputs], _repeat(rois, count, len(x[0]))
+        )
+        if self.with_shared_head:
+            bbox_feats = self.shared_head(bbox_feats)
+        latent_samples = 0 if isinstance(x, ExpectedFeatures) else head.num_samples
+        latents = head.encode(bbox_feats, latent_samples)
+        scores, deltas = (
+            None if out is None else out.unflatten(1, (count, -1)).flatten(0, 1)
+            for out in head.decode(latents)
+        )
+        return RoISamples(scores, deltas, latents, bbox_feats[: len(rois)])
+
+    def _averaged(self, samples: RoISamples) -> dict[str, Tensor | None]:
+        """As the host's ``_bbox_forward`` gives it for one sample."""
+        scores, deltas = samples.scores, samples.deltas
+        if scores is not None:
+            if self.average == 'prob':
+                scores = scores.softmax(dim=-1).mean(dim=0).log()
+            else:
+                scores = scores.mean(dim=0)
+        return dict(
+            cls_score=scores,
+            bbox_pred=None if deltas is None else deltas.mean(dim=0),
+            bbox_feats=samples.bbox_feats,
+        )
+
+    def _losses(
+        self,
+        x: Features,
+        sampling_results: list[SamplingResult],
+        extractor: nn.Module,
+        head: GaussianBBoxHead,
+        train_cfg: Any,
+        takes_quantization: bool,
+    ) -> dict[str, Any]:
+        """Task loss averaged over samples (paper, Eq. 12, 23), and the bottleneck's."""
+        rois = bbox2roi([result.priors for result in sampling_results])
+        samples = self._draw(x, rois, extractor, head)
+        some = samples.deltas if samples.scores is None else samples.scores
+        assert some is not None
+        count = len(some)
+        # All samples as one large batch: the host divides by its size.
+        found = head.loss_and_target(
+            cls_score=None if samples.scores is None else samples.scores.flatten(0, 1),
+            bbox_pred=None if samples.deltas is None else samples.deltas.flatten(0, 1),
+            rois=rois.repeat(count, 1),
+            sampling_results=sampling_results * count,
+            rcnn_train_cfg=train_cfg,
+        )
+        quantization = None
+        if takes_quantization and isinstance(x, AttendedFeatures):
+            quantization = x.losses
+        losses = found['loss_bbox']
+        losses.update(head.bottleneck_loss(samples.latents, quantization))
+        targets = tuple(target[: len(rois)] for target in found['bbox_targets'])
+        return dict(
+            self._averaged(samples), loss_bbox=losses, bbox_targets=targets, rois=rois
+        )
+
+
+@HOST_MODELS.register_module()
+@MODELS.register_module()
+class GaussianRoIHead(_GaussianRoIs, StandardRoIHead):
+    """``StandardRoIHead`` with a ``GaussianBBoxHead``.
+
+    Behind ``AIBAttention`` every RoI is predicted under each sample of the attention
+    and of the latents; class logits and box deltas are averaged at test, the losses in
+    training. A mask head sees the features under the mean of the sampled maps.
+
+    Args:
+        test_samples: L_z at test instead of the box head's; 0 takes the mean latents.
+        average: at test, class scores are averaged as ``'logit'`` or as ``'prob'``.
+        args, kwargs: as ``StandardRoIHead``.
+
+    Raises:
+        ValueError: an unknown choice, or a box head without latents.
+    """
+
+    def _bbox_forward(self, x: Features, rois: Tensor) -> dict[str, Tensor | None]:
+        return self._averaged(
+            self._draw(x, rois, self.bbox_roi_extractor, self.bbox_head)
+        )
+
+    def bbox_loss(
+        self, x: Features, sampling_results: list[SamplingResult]
+    ) -> dict[str, Any]:
+        """As the host's; ``loss_bbox`` also has the bottleneck's terms."""
+        return self._losses(
+            x,
+            sampling_results,
+            self.bbox_roi_extractor,
+            self.bbox_head,
+            self.train_cfg,
+            takes_quantization=True,
+        )
+
+
+@HOST_MODELS.register_module()
+@MODELS.register_module()
+class GaussianCascadeRoIHead(_GaussianRoIs, CascadeRoIHead):
+    """``CascadeRoIHead`` with a ``GaussianBBoxHead`` in every stage.
+
+    Each stage has its latents and refines the boxes by the average over its samples, so
+    that all samples share the proposals of every stage. A stage's divergence has the
+    stage's weight; the quantisation losses are in the first one.
+
+    Args:
+        test_samples: as ``GaussianRoIHead``.
+        average: as ``GaussianRoIHead``.
+        args, kwargs: as ``CascadeRoIHead``.
+
+    Raises:
+        ValueError: an unknown choice, or a box head without latents.
+    """
+
+    def _bbox_forward(
+        self, stage: int, x: Features, rois: Tensor
+    ) -> dict[str, Tensor | None]:
+        extractor, head = self.bbox_roi_extractor[stage], self.bbox_head[stage]
+        return self._averaged(self._draw(x, rois, extractor, head))
+
+    def bbox_loss(
+        self, stage: int, x: Features, sampling_results: list[SamplingResult]
+    ) -> dict[str, Any]:
+        """As the host's; ``loss_bbox`` also has the bottleneck's terms."""
+        return self._losses(
+            x,
+            sampling_results,
+            self.bbox_roi_extractor[stage],
+            self.bbox_head[stage],
+            self.train_cfg[stage],
+            takes_quantization=stage == 0,
+        )
+
+
+def _repeat(rois: Tensor, count: int, batch_size: int) -> Tensor:
+    """RoIs ``(n, 5)`` once per sample of a sample-major batch, ``(count·n, 5)``."""
+    if count == 1:
+        return rois
+    repeated = rois.repeat(count, 1)
+    offsets = batch_size * torch.arange(count, device=rois.device, dtype=rois.dtype)
+    repeated[:, 0] += offsets.repeat_interleave(len(rois))
+    return repeated
