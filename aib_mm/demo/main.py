@@ -13,19 +13,18 @@ from mmengine.device import get_device
 from rich.console import Console
 
 from aib_mm import digitscenes, hosts
-from aib_mm.cli.common import guarded
+from aib_mm.cli.common import guarded, integer
 from aib_mm.cli.toolkits import UsageError
 from aib_mm.demo.models import MODELS
 from aib_mm.demo.progress import make_progress
 from aib_mm.demo.results import (
     as_json,
     make_table,
-    markdown,
     report_sections,
-    terminal_table,
 )
 from aib_mm.demo.runs import Outcome, Task, finished_training, test, train
 from aib_mm.interpret.report import write_report
+from aib_mm.tables import markdown, terminal_table
 from aib_mm.version import __version__
 
 PART = 'classification'
@@ -68,23 +67,23 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--seeds',
         nargs='+',
-        type=_number(0),
+        type=integer(0),
         default=[0],
         help='one training per model and seed; of several, mean and standard '
         'deviation are given (0)',
     )
     parser.add_argument(
-        '--epochs', type=_number(1), help="epochs of training (the configs' own)"
+        '--epochs', type=integer(1), help="epochs of training (the configs' own)"
     )
     parser.add_argument(
-        '--train', type=_number(1), default=spec.train, help='images (%(default)s)'
+        '--train', type=integer(1), default=spec.train, help='images (%(default)s)'
     )
     parser.add_argument(
-        '--test', type=_number(1), default=spec.test, help='images (%(default)s)'
+        '--test', type=integer(1), default=spec.test, help='images (%(default)s)'
     )
     parser.add_argument(
         '--cases',
-        type=_number(0),
+        type=integer(0),
         default=8,
         help='right and wrong cases per model in the report (%(default)s each)',
     )
@@ -251,18 +250,6 @@ def _write(
     )
     for name in ('results.md', 'results.json', 'report.html'):
         console.print(f'wrote {out / name}', highlight=False, soft_wrap=True)
-
-
-def _number(minimum: int) -> Any:
-    """An argparse type: an integer of at least ``minimum``."""
-
-    def integer(text: str) -> int:
-        value = int(text)
-        if value < minimum:
-            raise argparse.ArgumentTypeError(f'must be at least {minimum}, got {value}')
-        return value
-
-    return integer
 
 
 def main(argv: Sequence[str] | None = None) -> int:

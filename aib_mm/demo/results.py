@@ -1,4 +1,4 @@
-"""The demo's results: over seeds, as a table, as Markdown, as JSON, as report cases."""
+"""The demo's results: over seeds as a table, as JSON, as cases of the report."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -8,13 +8,11 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import METRICS
 from PIL import Image
-from rich import box
-from rich.table import Table as TerminalTable
 
 from aib_mm.demo.runs import Outcome, Prediction
-from aib_mm.interpret.report import Case, Column, ModelCases, Table
+from aib_mm.interpret.report import Case, ModelCases
+from aib_mm.tables import Column, Table, mean_cell
 
-ABSENT = '–'
 SHARED_CASES = 10
 # The same images first for every model, whatever the order of the test set.
 _ORDER_SEED = 0
@@ -141,40 +139,10 @@ def make_table(outcomes: Sequence[Outcome]) -> Table:
     for group in by_model(outcomes).values():
         values = [values_of(outcome) for outcome in group]
         cells = [
-            _cell([v[m.key] for v in values if m.key in v], m.digits) for m in measures
+            mean_cell([v[m.key] for v in values if m.key in v], m.digits) for m in measures
         ]
         rows.append([group[0].task.model.title, *cells])
     return Table(columns, rows)
-
-
-def _cell(values: Sequence[float], digits: int) -> str:
-    if not values:
-        return ABSENT
-    mean = f'{np.mean(values):.{digits}f}'
-    if len(values) == 1:
-        return mean
-    return f'{mean} ± {np.std(values, ddof=1):.{digits}f}'
-
-
-def terminal_table(table: Table) -> TerminalTable:
-    """For printing with rich."""
-    drawn = TerminalTable(box=box.SIMPLE_HEAD)
-    for i, column in enumerate(table.columns):
-        drawn.add_column(column.head, justify='right' if i else 'left', no_wrap=not i)
-    for row in table.rows:
-        drawn.add_row(*row)
-    return drawn
-
-
-def markdown(table: Table, notes: Sequence[str]) -> str:
-    """The table and its notes."""
-    lines = [
-        ' | '.join(column.head for column in table.columns),
-        ' | '.join(['---', *['--:'] * (len(table.columns) - 1)]),
-        *(' | '.join(row) for row in table.rows),
-    ]
-    body = '\n'.join(f'| {line} |' for line in lines)
-    return '\n\n'.join([body, *notes]) + '\n'
 
 
 def as_json(outcomes: Sequence[Outcome], about: dict[str, Any]) -> dict[str, Any]:

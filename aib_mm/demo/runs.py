@@ -1,7 +1,6 @@
 """One model and seed: trained through the Runner, tested, its cases kept."""
 
 import copy
-import hashlib
 import json
 import logging
 from contextlib import ExitStack
@@ -21,11 +20,10 @@ from rich.progress import Progress
 from torch import nn
 
 from aib_mm.attention import AIBAttention
-from aib_mm.cli.common import load_config
+from aib_mm.cli.common import fingerprint, load_config
 from aib_mm.demo.models import DemoModel, config_path
 from aib_mm.demo.progress import ProgressHook
 from aib_mm.interpret.recording import AttentionRecord, record_attention
-from aib_mm.version import __version__
 
 TRAINING = 'training.json'
 
@@ -97,9 +95,7 @@ class Task:
         for loader in ('train_dataloader', 'test_dataloader'):
             content[loader]['dataset'].pop('data_root')
         content.pop('data_root', None)
-        identity = [content, self.checksum, __version__, torch.__version__]
-        text = json.dumps(identity, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return fingerprint(content, self.checksum)
 
 
 @dataclass(frozen=True)
