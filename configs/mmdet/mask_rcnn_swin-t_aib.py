@@ -1,0 +1,17 @@
+"""Mask R-CNN Swin-T-aib on COCO (a newer backbone, as paper 5.2 suggests)."""
+
+_base_ = 'mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'
+
+custom_imports = dict(imports=['aib_mm'])
+
+model = dict(
+    neck=dict(
+        _delete_=True,  # it is held by the attention now
+        type='AIBAttention',
+        in_channels=256,
+        pre_neck={{_base_.model.neck}},
+    ),
+    roi_head=dict(type='GaussianRoIHead', bbox_head=dict(type='GaussianBBoxHead')),
+)
+
+custom_hooks = [dict(type='AIBMonitorHook')]
