@@ -12,6 +12,7 @@ from aib_mm import (
     interpret,
     losses,
     noise,
+    plugin_layer,
     quantizer,
 )
 from aib_mm.checkpoint import allow_mmengine_checkpoints
@@ -27,6 +28,7 @@ __all__ = [
     'interpret',
     'losses',
     'noise',
+    'plugin_layer',
     'quantizer',
 ]
 

@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from aib_mm import doctor
+from aib_mm import compare, doctor
 from aib_mm.version import __version__
 
 #: Each adds its sub-parser, whose ``run`` takes the options and gives the exit code.
-COMMANDS = (doctor,)
+COMMANDS = (doctor, compare)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -111,6 +111,8 @@ class AIBAttention(BaseModule):
         initial_score: in (0, 1). Small for a warm start from a vanilla model, and for a
             more selective map.
         shared: one branch for all levels (they have equal channels) or one per level.
+        map_level: the level whose map modulates all levels, which then have one size
+            (-1 is the last); by default each level has its own map.
         pre_neck: config of a neck that runs before the attention (FPN).
         post_neck: config of a neck that runs on every sample (Feature2Pyramid).
         train_samples: L_a in training.
@@ -138,6 +140,7 @@ class AIBAttention(BaseModule):
         mean_branch: dict | None = None,
         initial_score: float = 0.5,
         shared: bool = True,
+        map_level: int | None = None,
         pre_neck: dict | None = None,
         post_neck: dict | None = None,
         train_samples: int = 1,
@@ -147,6 +150,7 @@ class AIBAttention(BaseModule):
         super().__init__(init_cfg)
         self.in_channels = _level_channels(in_channels, shared)
         self.shared = shared
+        self.map_level = map_level
         check_count('train_samples', train_samples, 1)
         check_count('test_samples', test_samples, 0)
         check_count('std_kernel_size', std_kernel_size, 1)
@@ -161,23 +165,25 @@ class AIBAttention(BaseModule):
         self.pre_neck = build_part(pre_neck)
         self.post_neck = build_part(post_neck)
         self.quantizer = build_part(quantizer)
-        branches, modulations = [], []
-        for channels in self.in_channels[:1] if shared else self.in_channels:
-            branches.append(
-                AttentionBranch(
-                    channels,
-                    std_kernel_size,
-                    std_source,
-                    std_shift,
-                    mean_branch,
-                    initial_score,
-                )
+        levels = self.in_channels[:1] if shared else self.in_channels
+        self.branches = ModuleList(
+            AttentionBranch(
+                channels,
+                std_kernel_size,
+                std_source,
+                std_shift,
+                mean_branch,
+                initial_score,
             )
-            if self.noise is not None:
-                channels = self.noise.out_channels(channels)
-            modulations.append(build_modulation(modulation, channels))
-        self.branches = ModuleList(branches)
-        self.modulations = ModuleList(modulations)
+            for channels in _mapped(levels, None if shared else map_level)
+        )
+        self.modulations = ModuleList(
+            build_modulation(
+                modulation,
+                channels if self.noise is None else self.noise.out_channels(channels),
+            )
+            for channels in levels
+        )
 
     def forward(self, feats: Features | Tensor) -> AttendedFeatures:
         """Attend to each level.
@@ -192,7 +198,9 @@ class AIBAttention(BaseModule):
             feats = self.pre_neck(feats)
         feats = (feats,) if isinstance(feats, Tensor) else tuple(feats)
         self._check(feats)
-        levels = [self._attend(i, x) for i, x in enumerate(feats)]
+        mapped = _mapped(feats, self.map_level)
+        levels = [self._attend(i, x) for i, x in enumerate(mapped)]
+        levels *= len(feats) // len(levels)
         attention = [maps for maps, _ in levels]
         sampled = [maps.samples for maps in attention]
         num_samples = len(sampled[0]) * max(self._noise_samples, 1)
@@ -290,6 +298,12 @@ class AIBAttention(BaseModule):
                 f'channels {channels}: set in_channels to those of the '
                 f'{"backbone" if self.pre_neck is None else "pre_neck"}'
             )
+        sizes = [tuple(x.shape[-2:]) for x in feats]
+        if self.map_level is not None and len(set(sizes)) > 1:
+            raise ValueError(
+                f'the map of map_level={self.map_level} cannot modulate levels of the '
+                f'sizes {sizes}: leave map_level out'
+            )
 
 
 def attention_modules(model: nn.Module) -> dict[str, AIBAttention]:
@@ -316,6 +330,15 @@ def unwrapped(model: nn.Module) -> nn.Module:
     inner = model.module if is_model_wrapper(model) else model
     assert isinstance(inner, nn.Module)
     return inner
+
+
+def _mapped(levels: Sequence[Any], map_level: int | None) -> Sequence[Any]:
+    """The levels that a map is computed for."""
+    if map_level is None:
+        return levels
+    if not -len(levels) <= map_level < len(levels):
+        raise ValueError(f'map_level={map_level}, but there are {len(levels)} levels')
+    return [levels[map_level]]
 
 
 def _level_channels(in_channels: int | Sequence[int], shared: bool) -> list[int]:

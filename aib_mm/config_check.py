@@ -6,14 +6,16 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from torch import nn
 
 from aib_mm import hosts
 
 
 @dataclass(frozen=True)
 class ConfigResult:
-    """A model's class and number of parameters, or the error with its remedy."""
+    """The model, its class and number of parameters, or the error with its remedy."""
 
+    module: nn.Module | None = None
     model: str = ''
     parameters: int = 0
     error: Exception | None = None
@@ -46,7 +48,7 @@ def _build(cfg: Config) -> ConfigResult:
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
         model = MODELS.build(cfg.model)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return ConfigResult(type(model).__name__, parameters)
+    return ConfigResult(model, type(model).__name__, parameters)
 
 
 def _describe(error: BaseException) -> str:

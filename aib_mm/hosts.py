@@ -18,6 +18,7 @@ HOST_PARTS = MappingProxyType(
     {
         'mmpretrain': 'aib_mm.classification',
         'mmdet': 'aib_mm.detection',
+        'mmseg': 'aib_mm.segmentation',
     }
 )
 

@@ -53,6 +53,7 @@ def gradient_parity(
     make_batch: Callable[[], dict[str, list]],
     prepare: Callable[[nn.Module], None] = freeze_norms,
     processes: int = 2,
+    by_part: bool = False,
 ) -> Parity:
     """Compare gradients of ``processes`` processes with those of one.
 
@@ -62,12 +63,14 @@ def gradient_parity(
             would, of a length that ``processes`` divides; the same at every call.
         prepare: applied to the unwrapped model before the forward pass.
         processes: how many.
+        by_part: compare with the average of the parts' gradients instead: a detector
+            divides its losses by what it counts on each process.
     """
     with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
         probe.close()
-        jobs = (processes, port, cfg, make_batch, prepare, folder)
+        jobs = (processes, port, cfg, make_batch, prepare, by_part, folder)
         context = mp.spawn(_work, jobs, nprocs=processes, join=False)
         join(context)
         return Parity(**torch.load(Path(folder, 'parity.pth')))
@@ -90,6 +93,7 @@ def _work(
     cfg: Config,
     make_batch: Callable[[], dict[str, list]],
     prepare: Callable[[nn.Module], None],
+    by_part: bool,
     folder: str,
 ) -> None:
     os.environ.update(
@@ -108,10 +112,18 @@ def _work(
     alone = deepcopy(wrapped.module)
     batch = make_batch()
     size = len(batch['inputs']) // processes
-    part = {key: value[rank * size :][:size] for key, value in batch.items()}
+    parts = [
+        {key: value[i * size :][:size] for key, value in batch.items()}
+        for i in range(processes)
+    ]
 
-    found = _gradients(wrapped, wrapped.module, part, prepare)
-    expected = _gradients(alone, alone, batch, prepare)
+    found = _gradients(wrapped, wrapped.module, parts[rank], prepare, seed=rank)
+    expected = _average(
+        [
+            _gradients(alone, alone, part, prepare, seed)
+            for seed, part in enumerate(parts if by_part else [batch])
+        ]
+    )
     if found.keys() != expected.keys():
         raise AssertionError(f'gradients differ in: {found.keys() ^ expected.keys()}')
     gap = max(float((found[key] - expected[key]).abs().max()) for key in found)
@@ -128,10 +140,13 @@ def _gradients(
     model: nn.Module,
     batch: dict[str, Any],
     prepare: Callable[[nn.Module], None],
+    seed: int,
 ) -> dict[str, torch.Tensor]:
     """Gradients of one training step; ``called`` is ``model`` or its wrapper."""
     model.train()
+    model.zero_grad()
     prepare(model)
+    torch.manual_seed(seed)
     data = model.data_preprocessor(deepcopy(batch), training=True)
     loss, _ = model.parse_losses(called(**data, mode='loss'))
     loss.backward()
@@ -140,3 +155,7 @@ def _gradients(
         for name, parameter in model.named_parameters()
         if parameter.grad is not None
     }
+
+
+def _average(parts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {name: sum(part[name] for part in parts) / len(parts) for name in parts[0]}

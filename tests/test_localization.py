@@ -1,16 +1,23 @@
 """Where the attention lies: against loops, hand-made maps and limits."""
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 import reference
 import torch
 from mmengine.evaluator import Evaluator
+from mmengine.registry import METRICS, DefaultScope
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from aib_mm.interpret import (
     AttentionLocalization,
     LatentInformation,
     attention_energy,
+    boxes_mask,
     dilate,
+    map_on_image,
     pointing_game,
     resize_map,
 )
@@ -66,6 +73,97 @@ def test_resizing_keeps_constants_and_places() -> None:
     assert resized[0].argmax().item() % 8 < 4
 
 
+def bilinear(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Each new pixel from the four whose centres surround its own, one by one."""
+    height, width = image.shape
+    out = torch.empty(size)
+    for row in range(size[0]):
+        for column in range(size[1]):
+            y = min(max((row + 0.5) * height / size[0] - 0.5, 0), height - 1)
+            x = min(max((column + 0.5) * width / size[1] - 0.5, 0), width - 1)
+            i, j = int(y), int(x)
+            below, right = min(i + 1, height - 1), min(j + 1, width - 1)
+            upper = (1 - x + j) * image[i, j] + (x - j) * image[i, right]
+            lower = (1 - x + j) * image[below, j] + (x - j) * image[below, right]
+            out[row, column] = (1 - y + i) * upper + (y - i) * lower
+    return out
+
+
+PADDED = dict(batch_input_shape=(16, 24), img_shape=(12, 18), ori_shape=(8, 12))
+
+
+@pytest.mark.parametrize('frame', ['img_shape', 'ori_shape'])
+@pytest.mark.parametrize('scale', [{}, dict(scale_factor=(1.5, 1.5))])
+def test_map_on_image_equals_the_loop(frame: str, scale: dict) -> None:
+    attention = torch.rand(1, 4, 6)
+    placed = map_on_image(attention, PADDED | scale, frame)
+    expected = bilinear(attention[0], (16, 24))[:12, :18]
+    if frame == 'ori_shape':
+        expected = bilinear(expected, (8, 12))
+    torch.testing.assert_close(placed, expected)
+
+
+def test_padding_by_the_pipeline_is_told_by_the_scale() -> None:
+    """mmcv's Pad counts into img_shape: here 8×12, doubled, then padded to a square."""
+    metainfo = dict(img_shape=(24, 24), ori_shape=(8, 12), scale_factor=(2.0, 2.0))
+    attention = torch.rand(1, 6, 6)
+    expected = bilinear(bilinear(attention[0], (24, 24))[:16], (8, 12))
+    torch.testing.assert_close(map_on_image(attention, metainfo), expected)
+
+
+def test_padding_on_the_left_and_at_the_top_is_cut_off() -> None:
+    padding = dict(pad_shape=(10, 9, 3), img_padding_size=(2, 1, 3, 1))
+    metainfo = dict(padding, img_shape=(6, 6, 3), ori_shape=(6, 6))
+    attention = torch.rand(1, 10, 9)
+    for frame in ('img_shape', 'ori_shape'):
+        placed = map_on_image(attention, metainfo, frame)
+        assert torch.equal(placed, attention[0, 3:9, 2:8])
+
+
+def test_a_flip_is_taken_back_on_the_original_image_only() -> None:
+    attention = torch.rand(1, 4, 6)
+    shapes = dict(img_shape=(4, 6), ori_shape=(4, 6), flip=True)
+    flips = dict(horizontal=(1,), vertical=(0,), diagonal=(0, 1))
+    for direction, dims in flips.items():
+        metainfo = dict(shapes, flip_direction=direction)
+        placed = map_on_image(attention, metainfo)
+        assert torch.equal(placed, attention[0].flip(dims))
+        assert torch.equal(map_on_image(attention, metainfo, 'img_shape'), attention[0])
+
+
+def test_what_cannot_be_placed_is_refused() -> None:
+    attention = torch.rand(1, 4, 4)
+    with pytest.raises(KeyError, match=r"no 'ori_shape': add it to meta_keys"):
+        map_on_image(attention, dict(img_shape=(4, 4)))
+    with pytest.raises(KeyError, match=r"no 'img_shape': add it to meta_keys"):
+        map_on_image(attention, {}, 'img_shape')
+    cropped = dict(img_shape=(4, 4), ori_shape=(6, 6), scale_factor=(1.0, 1.0))
+    with pytest.raises(ValueError, match=r'the pipeline crops.*img_shape'):
+        map_on_image(attention, cropped)
+    with pytest.raises(ValueError, match=r"frame must be one of .*'ori_shape'"):
+        map_on_image(attention, PADDED, 'pad_shape')
+
+
+def test_boxes_mask_equals_the_loop() -> None:
+    corner, extent = torch.rand(5, 2) * 8 - 1, torch.rand(5, 2) * 4
+    boxes = torch.cat([corner, corner + extent], dim=1)
+    expected = torch.zeros(7, 9, dtype=torch.bool)
+    for row in range(7):
+        for column in range(9):
+            y, x = row + 0.5, column + 0.5
+            for left, top, right, bottom in boxes.tolist():
+                if left <= x < right and top <= y < bottom:
+                    expected[row, column] = True
+    assert torch.equal(boxes_mask(boxes, (7, 9)), expected)
+    assert expected.any() and not expected.all()
+
+
+def test_boxes_mask_of_hand_made_boxes() -> None:
+    whole = boxes_mask(torch.tensor([[1, 0, 3, 2]]), (4, 4))
+    assert whole.nonzero().tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
+    assert not boxes_mask(torch.empty(0, 4), (4, 4)).any()
+
+
 def test_a_map_of_nan_has_no_energy_share() -> None:
     assert attention_energy(torch.full((1, 4, 4), torch.nan), MASK).isnan()
 
@@ -94,6 +192,76 @@ def test_metric_averages_over_images() -> None:
     assert result['attention/area'] == result['attention/chance'] == 2 / 16
 
 
+def evaluate(samples: list[BaseDataElement], **metric: Any) -> dict[str, float]:
+    """Through mmengine's evaluator, which makes dicts of the data samples."""
+    evaluator = Evaluator(dict(type='AttentionLocalization', **metric))
+    evaluator.process(samples)
+    return evaluator.evaluate(len(samples))
+
+
+def scene(boxes: list[list[float]], peak: tuple[int, int]) -> BaseDataElement:
+    """4×4, padded to 4×8 and shown at twice the size; all attention at one position."""
+    shapes = dict(ori_shape=(4, 4), img_shape=(8, 8), scale_factor=(2.0, 2.0))
+    sample = BaseDataElement(metainfo=dict(shapes, batch_input_shape=(8, 16)))
+    attention = torch.zeros(1, 8, 16)
+    attention[0, 2 * peak[0] : 2 * peak[0] + 2, 2 * peak[1] : 2 * peak[1] + 2] = 1
+    sample.attention_mean = attention
+    sample.gt_instances = InstanceData(bboxes=torch.tensor(boxes).reshape(-1, 4))
+    return sample
+
+
+def test_boxes_are_objects_where_they_are() -> None:
+    boxes = [[0.0, 0.0, 2.0, 1.0], [1.0, 0.0, 3.0, 1.0]]  # rows 0, columns 0 to 2
+    samples = [scene(boxes, (0, 2)), scene(boxes, (3, 3)), scene([], (0, 0))]
+    result = evaluate(samples, region='boxes', tolerance=0)
+    assert result['attention/energy'] == result['attention/pointing'] == 0.5
+    assert result['attention/area'] == result['attention/chance'] == 3 / 16
+    assert result['attention/empty'] == 1
+
+
+def test_boxes_of_annotations_loaded_before_resize() -> None:
+    sample = scene([[4.0, 0.0, 6.0, 2.0]], (0, 2))
+    region = dict(type='boxes', frame='img_shape')
+    result = evaluate([sample], region=region, tolerance=0)
+    assert result['attention/energy'] == 1
+    assert result['attention/area'] == 4 / 64
+
+
+def labelled(labels: torch.Tensor) -> BaseDataElement:
+    sample = scene([], (1, 1))
+    sample.gt_sem_seg = PixelData(data=labels[None])
+    return sample
+
+
+def test_labels_are_objects_but_for_background_and_ignored() -> None:
+    labels = torch.full((4, 4), 255)
+    labels[1] = 0
+    labels[1, 1] = 3
+    result = evaluate([labelled(labels)], region='classes', tolerance=0)
+    assert result['attention/area'] == 4 / 16
+    region = dict(type='classes', background=[0])
+    result = evaluate([labelled(labels)], region=region, tolerance=0)
+    assert result['attention/area'] == 1 / 16
+    assert result['attention/energy'] == 1
+    region = dict(type='classes', background=[0, 255], ignore_index=3)
+    assert evaluate([labelled(labels)], region=region)['attention/empty'] == 1
+
+
+def test_without_any_object_there_is_no_mean() -> None:
+    result = evaluate([scene([], (0, 0))] * 2, region='boxes')
+    assert result.pop('attention/empty') == 2
+    assert len(result) == 4 and all(math.isnan(value) for value in result.values())
+
+
+@pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet', 'mmseg', 'aib_mm'])
+def test_metrics_resolve_from_every_host(scope: str) -> None:
+    if scope != 'aib_mm':
+        pytest.importorskip(scope)
+    with DefaultScope.overwrite_default_scope(scope):
+        for name in ('AttentionLocalization', 'LatentInformation'):
+            assert type(METRICS.build(dict(type=name))).__name__ == name
+
+
 def test_information_in_nats_and_bits() -> None:
     metric = LatentInformation()
     metric.process(None, [sample(kl_nats=torch.tensor(1.0)), sample(kl_nats=3.0)])
@@ -105,7 +273,21 @@ def test_information_in_nats_and_bits() -> None:
 def test_missing_fields_name_the_remedy() -> None:
     with pytest.raises(KeyError, match=r"'gt_seg_map'.*PackInputs\(algorithm_keys"):
         AttentionLocalization().process(None, [sample()])
-    with pytest.raises(KeyError, match='attention_mean'):
+    with pytest.raises(KeyError, match=r"'attention_mean'.*AttentionFieldsHook"):
         AttentionLocalization().process(None, [dict(gt_seg_map=MASK)])
+    for region in ('boxes', 'classes'):
+        with pytest.raises(KeyError, match=r"'gt_.*LoadAnnotations"):
+            AttentionLocalization(region).process(None, [sample()])
     with pytest.raises(KeyError, match='density'):
         LatentInformation().process(None, [sample()])
+
+
+def test_bad_regions_are_named() -> None:
+    with pytest.raises(ValueError, match=r"got 'box'; did you mean 'boxes'\?"):
+        AttentionLocalization('box')
+    with pytest.raises(ValueError, match=r"frame must be one of .* got 'input'"):
+        AttentionLocalization(dict(type='boxes', frame='input'))
+    with pytest.raises(ValueError, match='tolerance must be an integer >= 0, got -1'):
+        AttentionLocalization(tolerance=-1)
+    with pytest.raises(ValueError, match=r'gt_sem_seg is \(8, 8\).*after Resize'):
+        evaluate([labelled(torch.zeros(8, 8))], region='classes')

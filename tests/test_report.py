@@ -13,15 +13,14 @@ from PIL import Image
 
 from aib_mm.interpret.report import (
     Case,
-    Column,
     ModelCases,
-    Table,
     image_uri,
     map_uri,
     outline,
     top_scores,
     write_report,
 )
+from aib_mm.tables import Column, Table
 
 CLASSES = ('cat', 'dog', '<i>&')
 EVIL = '<script>alert("x")</script>'

@@ -1,6 +1,8 @@
 """What the training and the testing program share: options, config, Runner, errors."""
 
 import argparse
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +18,7 @@ from mmengine.utils import import_modules_from_strings
 from aib_mm.checkpoint import CheckpointError
 from aib_mm.cli.toolkits import UsageError
 from aib_mm.distributed import prepare_cpu_distributed, shut_down
+from aib_mm.version import __version__
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -37,6 +40,18 @@ class CfgOptions(DictAction):
             super().__call__(parser, namespace, values, option_string)
         except AssertionError as error:  # brackets that do not match
             parser.error(f'{option_string}: {error}')
+
+
+def integer(minimum: int) -> Callable[[str], int]:
+    """An argparse type: an integer of at least ``minimum``."""
+
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < minimum:
+            raise argparse.ArgumentTypeError(f'must be at least {minimum}, got {value}')
+        return value
+
+    return integer
 
 
 def add_shared_options(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +123,18 @@ def load_config(path: str, options: Mapping[str, Any] | None) -> Config:
     return cfg
 
 
+def fingerprint(*identity: Any) -> str:
+    """Changes whenever the values do, or the version of aib_mm or torch.
+
+    Args:
+        identity: settings as plain containers; anything else counts as its text.
+    """
+    text = json.dumps(
+        [*identity, __version__, torch.__version__], sort_keys=True, default=str
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def apply_shared_options(cfg: Config, args: argparse.Namespace) -> None:
     """Write work_dir, launcher and random seed into the config."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -174,15 +201,18 @@ def build_runner(cfg: Config) -> Runner:
 
 def guarded(
     parser: argparse.ArgumentParser,
-    program: Callable[[argparse.Namespace], None],
+    program: Callable[[argparse.Namespace], int | None],
     argv: Sequence[str] | None,
 ) -> int:
-    """Run a program; users' errors become one line on stderr and exit code 2."""
+    """Run a program and return its exit code, 0 if it gives none.
+
+    Users' errors become one line on stderr and exit code 2.
+    """
     args = parser.parse_args(argv)
     try:
-        program(args)
+        code = program(args)
     except (UsageError, CheckpointError) as error:
         print(f'{parser.prog}: error: {error}', file=sys.stderr)
         return 2
     shut_down()
-    return 0
+    return code or 0

@@ -121,3 +121,7 @@ def test(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit code."""
     return guarded(make_parser(), test, argv)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -134,3 +134,7 @@ def train(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit code."""
     return guarded(make_parser(), train, argv)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -139,7 +139,8 @@ def make_table(outcomes: Sequence[Outcome]) -> Table:
     for group in by_model(outcomes).values():
         values = [values_of(outcome) for outcome in group]
         cells = [
-            mean_cell([v[m.key] for v in values if m.key in v], m.digits) for m in measures
+            mean_cell([v[m.key] for v in values if m.key in v], m.digits)
+            for m in measures
         ]
         rows.append([group[0].task.model.title, *cells])
     return Table(columns, rows)

@@ -1,69 +1,80 @@
-"""Evaluators for any host, on what aib_mm's heads write into the data samples."""
+"""Evaluators for any host, on what the data samples hold of attention and latent."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
+from torch import Tensor
 
-from aib_mm.interpret.localization import (
-    attention_energy,
-    dilate,
-    pointing_game,
-    resize_map,
-)
+from aib_mm.errors import check_count
+from aib_mm.interpret.localization import attention_energy, dilate, pointing_game
+from aib_mm.interpret.regions import build_region, require
+
+_MEASURES = ('energy', 'area', 'pointing', 'chance')
 
 
 @METRICS.register_module()
 class AttentionLocalization(BaseMetric):
-    """How much of the mean attention lies on the object.
+    """How much of the mean attention lies on objects.
 
-    Needs ``attention_mean`` ``(1, h, w)`` and a mask ``(H, W)``, non-zero on the
-    object, in every data sample; the map is resized to the mask. Reports, in [0, 1]:
+    Needs ``attention_mean`` ``(1, h, w)`` in every data sample, which
+    ``AttentionFieldsHook`` writes (and ``AIBClsHead``), and the annotation that
+    ``region`` says. Reports means over the images that show an object, in [0, 1]:
 
-    - ``energy``: share of the attention on the object, and ``area``, the object's share
+    - ``energy``: share of the attention on objects, and ``area``, the objects' share
       of the image, which is what attention without preference gets;
     - ``pointing``: how often the maximum hits, and ``chance``, the area that counts as
-      a hit, which is what a random position gets.
+      a hit, which is what a random position gets;
+
+    and ``empty``, the number of images without an object.
 
     Args:
-        mask_key: field of the mask (``PackInputs(algorithm_keys=…)`` puts it there).
+        region: what an object is. ``'mask'``, a field with a mask (mmpretrain, which
+            needs ``PackInputs(algorithm_keys=('gt_seg_map',))``); ``'boxes'``, the
+            union of all boxes (mmdet); ``'classes'``, pixels with a label (mmseg). Or
+            a dict with options, such as ``dict(type='classes', background=[0])``; see
+            ``MaskRegion``, ``BoxRegion`` and ``ClassRegion``.
         tolerance: pixels by which the maximum may miss.
+
+    Raises:
+        ValueError: an unknown region or a negative tolerance.
     """
 
     default_prefix = 'attention'
 
     def __init__(
-        self, mask_key: str = 'gt_seg_map', tolerance: int = 1, **kwargs: Any
+        self, region: str | dict = 'mask', tolerance: int = 1, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.mask_key = mask_key
+        check_count('tolerance', tolerance, 0)
+        self.region = build_region(region)
         self.tolerance = tolerance
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        remedy = "add dict(type='AttentionFieldsHook') to custom_hooks"
         for sample in data_samples:
-            _require(sample, 'attention_mean', 'use a head of aib_mm that writes it')
-            _require(
-                sample,
-                self.mask_key,
-                f'load it, and PackInputs(algorithm_keys=({self.mask_key!r},))',
-            )
-            mask = (torch.as_tensor(sample[self.mask_key]).cpu() > 0)[None]
-            mean = sample['attention_mean'].detach().cpu().float()[None]
-            attention = resize_map(mean, mask.shape[-2:])
-            self.results.append(
-                dict(
-                    energy=attention_energy(attention, mask).item(),
-                    area=mask.double().mean().item(),
-                    pointing=pointing_game(attention, mask, self.tolerance).item(),
-                    chance=dilate(mask, self.tolerance).double().mean().item(),
-                )
-            )
+            mean = require(sample, 'attention_mean', remedy).detach().cpu().float()
+            self.results.append(self._measure(*self.region(mean, sample)))
 
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        return _means(results)
+    def _measure(self, attention: Tensor, mask: Tensor) -> dict[str, float] | None:
+        """None for an image without an object."""
+        if not mask.any():
+            return None
+        attention, mask = attention[None], mask[None]
+        hits = pointing_game(attention, mask, self.tolerance)
+        return dict(
+            energy=attention_energy(attention, mask).item(),
+            area=mask.double().mean().item(),
+            pointing=hits.item(),
+            chance=dilate(mask, self.tolerance).double().mean().item(),
+        )
+
+    def compute_metrics(self, results: list[dict | None]) -> dict[str, float]:
+        found = [result for result in results if result is not None]
+        means = _means(found) if found else dict.fromkeys(_MEASURES, float('nan'))
+        return dict(means, empty=len(results) - len(found))
 
 
 @METRICS.register_module()
@@ -76,18 +87,13 @@ class LatentInformation(BaseMetric):
     default_prefix = 'latent'
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        remedy = 'the encoder must have a density (Gaussian)'
         for sample in data_samples:
-            _require(sample, 'kl_nats', 'the encoder must have a density (Gaussian)')
-            nats = float(sample['kl_nats'])
+            nats = float(require(sample, 'kl_nats', remedy))
             self.results.append(dict(kl_nats=nats, kl_bits=nats / float(np.log(2))))
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         return _means(results)
-
-
-def _require(sample: dict, key: str, remedy: str) -> None:
-    if key not in sample:
-        raise KeyError(f'a data sample has no {key!r}: {remedy}')
 
 
 def _means(results: list[dict]) -> dict[str, float]:

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
+
+from aib_mm.tables import Table
 
 MEAN_COLORS = 'viridis'
 STD_COLORS = 'magma'
@@ -100,33 +101,6 @@ class ModelCases:
         """Upper end of the colour scale of this model's std maps."""
         maps = [c.attention_std for c in self.cases if c.attention_std is not None]
         return max((float(m.max()) for m in maps), default=0.0)
-
-
-class Column(NamedTuple):
-    """Head of a column of the results, and what its numbers mean."""
-
-    head: str
-    meaning: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """Results as text; the first cell of each row names it.
-
-    Raises:
-        ValueError: a row with more or fewer cells than columns.
-    """
-
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[str]]
-
-    def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row) != len(self.columns):
-                raise ValueError(
-                    f'row {list(row)} has {len(row)} cells, the table has '
-                    f'{len(self.columns)} columns'
-                )
 
 
 def write_report(

@@ -1,4 +1,4 @@
-"""DigitScenes, 256x256: ``python tools/digit_scenes.py`` makes them; no flips, as digits
+"""DigitScenes, 256x256, made by ``python tools/digit_scenes.py``; no flips, as digits
 are not symmetric."""
 
 dataset_type = 'CocoDataset'

@@ -1,0 +1,312 @@
+"""``tools/benchmark.py``: what configs cost beside a first one, as ratios in one run.
+
+Every config has a process of its own, which waits while another works: a round times
+each of them once, one after the other, so that a machine's bad moment meets them all.
+"""
+
+import argparse
+import importlib
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope
+from rich.console import Console
+from torch import multiprocessing as mp
+from torch import nn
+
+from aib_mm.attention import AIBAttention
+from aib_mm.cli.common import CfgOptions, guarded, load_config
+from aib_mm.cli.toolkits import UsageError, toolkit_of
+from aib_mm.hosts import HOST_PARTS
+from aib_mm.tables import ABSENT, Column, Table, markdown, terminal_table
+
+TRAIN = 'training step'
+STATUS = Path('/proc/self/status')
+
+
+@dataclass(frozen=True)
+class Job:
+    """One config as its process gets it."""
+
+    config: str
+    options: dict[str, Any]
+    size: tuple[int, int]
+    batch: int
+    device: str
+    threads: int
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        prog='benchmark.py',
+        description='Time and memory of a training step and of prediction, of every '
+        'config beside the first. Random weights and random images: nothing is loaded.',
+    )
+    parser.add_argument(
+        'configs', nargs='+', metavar='CONFIG', help='config files; ratios to the first'
+    )
+    parser.add_argument(
+        '--size', nargs=2, type=int, default=[512, 512], metavar=('H', 'W')
+    )
+    parser.add_argument('--batch', type=int, default=2, help='images a step (2)')
+    parser.add_argument('--rounds', type=int, default=5, help='times each (5)')
+    parser.add_argument(
+        '--samples',
+        nargs='+',
+        type=int,
+        default=[0, 1, 4],
+        metavar='L',
+        help='L_a at test; 0 also takes the mean latent (0 1 4)',
+    )
+    parser.add_argument('--no-train', action='store_true', help='prediction only')
+    parser.add_argument('--device', choices=['cpu', 'cuda'], help='a GPU if there is')
+    parser.add_argument(
+        '--threads', type=int, default=os.cpu_count(), help='of the CPU (all cores)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=CfgOptions,
+        metavar='KEY=VALUE',
+        help='override settings of all configs, as in train.py',
+    )
+    parser.add_argument('--out', help='also write the table here, as Markdown')
+    return parser
+
+
+def benchmark(args: argparse.Namespace) -> None:
+    """Measure as the options say and print the table."""
+    for name in ('batch', 'rounds', 'threads'):
+        if getattr(args, name) < 1:
+            raise UsageError(f'--{name} must be at least 1, got {getattr(args, name)}')
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    jobs = [
+        Job(
+            config,
+            dict(args.cfg_options or {}),
+            tuple(args.size),
+            args.batch,
+            device,
+            args.threads,
+        )
+        for config in args.configs
+    ]
+    for job in jobs:
+        toolkit_of(load_config(job.config, job.options))
+    # The test goes first: what training has allocated would count as its memory.
+    modes = [f'test, L_a = {count}' for count in args.samples]
+    modes += [] if args.no_train else [TRAIN]
+    with _Workers(jobs) as workers:
+        measured = {mode: workers.measure(mode, args.rounds) for mode in modes}
+    table = _table([Path(job.config).stem for job in jobs], measured)
+    Console().print(terminal_table(table))
+    notes = _notes(args, device)
+    print('\n'.join(notes))
+    if args.out:
+        Path(args.out).write_text(markdown(table, notes), encoding='utf-8')
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one config and mode: seconds of every round, and peak memory in MiB."""
+
+    seconds: list[float]
+    memory: float
+
+
+class _Workers:
+    """A process per config, of which one works at a time."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        context = mp.get_context('spawn')
+        self.pipes: list[Connection] = []
+        self.processes = []
+        for job in jobs:
+            ours, theirs = context.Pipe()
+            self.processes.append(context.Process(target=_work, args=(job, theirs)))
+            self.pipes.append(ours)
+
+    def __enter__(self) -> '_Workers':
+        for process in self.processes:
+            process.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pipe in self.pipes:
+            pipe.close()
+        for process in self.processes:
+            process.join()
+
+    def measure(self, mode: str, rounds: int) -> list[Cost | None]:
+        """The cost of each config; None where the mode means nothing to it."""
+        seconds: list[list[float]] = [[] for _ in self.pipes]
+        for number in range(rounds + 1):
+            for pipe, found in zip(self.pipes, seconds, strict=True):
+                elapsed = self._ask(pipe, mode)
+                if number > 0 and elapsed is not None:  # the first one warms up
+                    found.append(elapsed)
+        memory = [self._ask(pipe, 'memory') for pipe in self.pipes]
+        return [
+            Cost(found, peak) if found and peak is not None else None
+            for found, peak in zip(seconds, memory, strict=True)
+        ]
+
+    def _ask(self, pipe: Connection, what: str) -> float | None:
+        pipe.send(what)
+        try:
+            answer = pipe.recv()
+        except EOFError as error:
+            raise UsageError(
+                'a process ended while it was measured; its error is above'
+            ) from error
+        return answer
+
+
+def _work(job: Job, pipe: Connection) -> None:
+    """Answer requests until the pipe is closed."""
+    torch.set_num_threads(job.threads)
+    torch.manual_seed(0)
+    meter = _MemoryMeter(job.device)
+    cfg = load_config(job.config, job.options)
+    model = _build(cfg).to(job.device)
+    part = importlib.import_module(f'{HOST_PARTS[cfg.default_scope]}.random_batch')
+    classes = max(getattr(module, 'num_classes', 1) for module in model.modules())
+    data = part.random_batch(job.batch, job.size, classes)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    while True:
+        try:
+            mode = pipe.recv()
+        except EOFError:
+            return
+        if mode == 'memory':
+            pipe.send(meter.take())
+        elif mode == TRAIN:
+            model.train()
+            pipe.send(_timed(lambda: model.train_step(data, wrapper), job.device))
+        else:
+            model.eval()
+            wanted = _set_samples(model, int(mode.rpartition(' ')[2]))
+            with torch.no_grad():
+                step = _timed(lambda: model.test_step(data), job.device)
+            pipe.send(step if wanted else None)
+
+
+def _build(cfg: Config) -> nn.Module:
+    if 'init_cfg' in cfg.model.backbone:
+        cfg.model.backbone.init_cfg = None  # nothing is downloaded
+    cfg.model.pop('pretrained', None)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+    return model
+
+
+def _set_samples(model: nn.Module, count: int) -> bool:
+    """L_a of the attention, and no latent sample where it is 0.
+
+    Returns:
+        Whether there is anything to set: a model without sampling is tested once.
+    """
+    modules = [m for m in model.modules() if hasattr(m, 'test_samples')]
+    for module in modules:
+        if isinstance(module, AIBAttention):
+            module.test_samples = count
+        else:
+            module.test_samples = min(count, 1)
+    return bool(modules) or count == 0
+
+
+def _timed(step: Any, device: str) -> float:
+    """Seconds of a call: of the CPU's time there, by the clock on a GPU.
+
+    CPU time is blind to what else the machine does meanwhile.
+    """
+    clock = time.process_time if device == 'cpu' else time.perf_counter
+    if device == 'cuda':
+        torch.cuda.synchronize()
+    start = clock()
+    step()
+    if device == 'cuda':
+        torch.cuda.synchronize()
+    return clock() - start
+
+
+class _MemoryMeter:
+    """Peak memory of a GPU, or of the process above what it had before the model."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.start = 0.0 if device == 'cuda' else _status('VmRSS')
+
+    def take(self) -> float | None:
+        """MiB since the last call; None where the system does not tell."""
+        if self.device == 'cuda':
+            peak = torch.cuda.max_memory_allocated() / 2**20
+            torch.cuda.reset_peak_memory_stats()
+            return peak
+        peak = _status('VmHWM') - self.start
+        Path('/proc/self/clear_refs').write_text('5')  # sets the peak back
+        return peak
+
+
+def _status(key: str) -> float:
+    """A field of Linux' process status, in MiB."""
+    for line in STATUS.read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) / 1024
+    raise KeyError(f'{STATUS} has no {key}')
+
+
+def _table(names: Sequence[str], measured: dict[str, list[Cost | None]]) -> Table:
+    columns = [Column(head) for head in ('mode', 'config', 'ms', 'ratio', 'spread')]
+    columns += [Column('MiB'), Column('MiB ratio')]
+    rows = []
+    base_test: Cost | None = None
+    for mode, costs in measured.items():
+        base = costs[0] or base_test
+        base_test = base_test if mode == TRAIN else base
+        for name, cost in zip(names, costs, strict=True):
+            if cost is not None and base is not None:
+                rows.append([mode, name, *_cells(cost, base)])
+    return Table(columns, rows)
+
+
+def _cells(cost: Cost, base: Cost) -> list[str]:
+    ratios = [a / b for a, b in zip(cost.seconds, base.seconds, strict=True)]
+    spread = f'{min(ratios):.2f}–{max(ratios):.2f}' if cost is not base else ABSENT
+    return [
+        f'{1000 * statistics.median(cost.seconds):.1f}',
+        f'{statistics.median(ratios):.3f}',
+        spread,
+        f'{cost.memory:.0f}',
+        f'{cost.memory / base.memory:.2f}',
+    ]
+
+
+def _notes(args: argparse.Namespace, device: str) -> list[str]:
+    name = torch.cuda.get_device_name() if device == 'cuda' else platform.processor()
+    clock = 'CPU time of all threads' if device == 'cpu' else 'wall time'
+    height, width = args.size
+    return [
+        f'{clock}, median of {args.rounds} rounds; ratios are of the same round.',
+        f'{args.batch} images of {height}x{width}, {device} {name}, {args.threads} '
+        f'threads, torch {torch.__version__}.',
+        f'Command: {" ".join(["python", *sys.argv])}',
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit code."""
+    return guarded(make_parser(), benchmark, argv)

@@ -1,0 +1,279 @@
+"""``tools/grid.py``: train and test configs with several seeds, and collect a table."""
+
+import argparse
+import fcntl
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from mmengine.config import Config
+from rich.console import Console
+from rich.progress import Progress
+
+from aib_mm.cli.common import CfgOptions, guarded, integer, load_config
+from aib_mm.cli.grid_progress import ShownRun, make_progress, say
+from aib_mm.cli.grid_results import GridResults
+from aib_mm.cli.grid_run import Execution, Result, Run, RunFailed, Stopped, finished
+from aib_mm.cli.toolkits import UsageError, toolkit_of
+from aib_mm.tables import markdown, terminal_table
+
+PLAIN_WIDTH = 240  # of a table of many metrics where the output is no terminal
+INTERRUPTED = 130  # exit code, as of a shell
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the grid."""
+    parser = argparse.ArgumentParser(
+        prog='grid.py',
+        description='Train and test every config with every seed, in processes of '
+        'their own, and collect one table. Started again it goes on where it was.',
+    )
+    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config files')
+    parser.add_argument(
+        '--seeds', nargs='+', type=integer(0), default=[0], help='seeds (0)'
+    )
+    parser.add_argument(
+        '--out',
+        default='work_dirs/grid',
+        help='folder of the runs and the table (%(default)s)',
+    )
+    parser.add_argument(
+        '--jobs',
+        type=integer(1),
+        default=1,
+        help='runs side by side, each with its share of the cores (%(default)s)',
+    )
+    parser.add_argument(
+        '--metrics',
+        nargs='+',
+        default=[],
+        metavar='KEY',
+        help='columns of the table, such as accuracy/top1, coco/bbox_mAP or mIoU '
+        '(all that the evaluators report)',
+    )
+    parser.add_argument(
+        '--title',
+        action='append',
+        default=[],
+        metavar='NAME=TITLE',
+        help='what the table calls the config NAME.py (NAME); once for each',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=CfgOptions,
+        metavar='KEY=VALUE',
+        help='override settings of all configs, as in train.py',
+    )
+    parser.add_argument(
+        '--force', action='store_true', help='train again what is already trained'
+    )
+    return parser
+
+
+def grid(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    """Run the grid as the options say; 0 only if every run is done.
+
+    Raises:
+        UsageError: a config or an option that cannot work; nothing was trained then.
+    """
+    names = _names(args.configs)
+    titles = _titles(args.title, names)
+    configs = [load_config(path, args.cfg_options) for path in args.configs]
+    for cfg in configs:
+        _check(cfg)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    out = Path(args.out).resolve()
+    environment = _environment(args.jobs)
+    with _locked(out):
+        resolved = [
+            _write_config(cfg, out / name)
+            for cfg, name in zip(configs, names, strict=True)
+        ]
+        results = GridResults(
+            titles=titles,
+            runs=[
+                Run.of(cfg, name, seed, out / name)
+                for seed in dict.fromkeys(args.seeds)
+                for cfg, name in zip(resolved, names, strict=True)
+            ],
+            metrics=args.metrics,
+            command=shlex.join(['python', 'tools/grid.py', *argv]),
+            jobs=args.jobs,
+            threads=environment['OMP_NUM_THREADS'],
+        )
+        interrupted = _run_all(results, out, environment, args.force, console)
+        _show(results, out, console)
+    if interrupted:
+        console.print('interrupted; the same command goes on', highlight=False)
+        return INTERRUPTED
+    return int(bool(results.failures))
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    names = [Path(path).stem for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            same = [path for path in paths if Path(path).stem == name]
+            raise UsageError(
+                f'{" and ".join(same)} would share the folder {name}: rename one, or '
+                f'run them with different --out'
+            )
+    return names
+
+
+def _titles(options: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    titles = {name: name for name in names}
+    for option in options:
+        name, sign, title = option.partition('=')
+        if not sign or name not in titles:
+            raise UsageError(
+                f'--title takes NAME=TITLE with NAME one of {names}, got {option!r}'
+            )
+        titles[name] = title
+    return titles
+
+
+def _check(cfg: Config) -> None:
+    toolkit_of(cfg)
+    for key in ('train_dataloader', 'train_cfg', 'test_dataloader', 'test_evaluator'):
+        if not cfg.get(key):
+            raise UsageError(
+                f'config {cfg.filename} has no {key}: a grid trains and tests'
+            )
+
+
+def _write_config(cfg: Config, folder: Path) -> Config:
+    """The resolved config, written to its folder and read back.
+
+    The runs get this file, so that editing a config while the grid runs changes none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f'{folder.name}.py'
+    cfg.dump(str(path))
+    return load_config(str(path), None)
+
+
+def _environment(jobs: int) -> dict[str, str]:
+    """That of the processes: each gets its share of the cores, unless the user says."""
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    environment = {'OMP_NUM_THREADS': str(threads), **os.environ}
+    environment.setdefault('MKL_NUM_THREADS', environment['OMP_NUM_THREADS'])
+    return environment
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Keep a second grid out of the folder, also while a killed one's runs go on."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / '.lock').open('w') as file:
+        os.set_inheritable(file.fileno(), True)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f'another grid, or a run that it left, is working in {out}: wait for '
+                f'it, or give another --out'
+            ) from None
+        yield
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Let the signals that end a program interrupt it as Ctrl-C does."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    old = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in old.items():
+        if handler != signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _run_all(
+    results: GridResults,
+    out: Path,
+    environment: Mapping[str, str],
+    force: bool,
+    console: Console,
+) -> bool:
+    """Fill in the results; true if a signal stopped it."""
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(results.jobs)
+    with _signals(), make_progress(console) as progress:
+        futures = {}
+        try:
+            for run in results.runs:
+                done = None if force else finished(run)
+                if done is not None:
+                    results.results[run] = done
+                    say(console, f'{run.title}: already done in {run.work_dir}')
+                    continue
+                job = partial(_run_one, run, environment, stop, force, progress)
+                futures[pool.submit(job)] = run
+            for future in as_completed(futures):
+                run = futures[future]
+                try:
+                    results.results[run] = future.result()
+                    say(console, f'{run.title}: done')
+                except RunFailed as error:
+                    results.failures[run] = str(error)
+                    say(console, f'{run.title}: FAILED, {error}\n{error.tail()}')
+                _write(results, out)
+        except KeyboardInterrupt:
+            return True
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+    return False
+
+
+def _run_one(
+    run: Run,
+    environment: Mapping[str, str],
+    stop: threading.Event,
+    force: bool,
+    progress: Progress,
+) -> Result | None:
+    shown = ShownRun(run.title, progress)
+    try:
+        return Execution(run, environment, stop, shown)(force)
+    except Stopped:
+        return None
+    finally:
+        shown.close()
+
+
+def _write(results: GridResults, out: Path) -> None:
+    text = json.dumps(results.as_json(), indent=2) + '\n'
+    (out / 'results.json').write_text(text, encoding='utf-8')
+    text = markdown(results.table(), results.notes())
+    (out / 'table.md').write_text(text, encoding='utf-8')
+
+
+def _show(results: GridResults, out: Path, console: Console) -> None:
+    _write(results, out)
+    console.print(terminal_table(results.table()))
+    for note in results.notes():
+        say(console, note)
+    for name in ('table.md', 'results.json'):
+        say(console, f'wrote {out / name}')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The program; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    return guarded(make_parser(), partial(grid, argv=argv), argv)

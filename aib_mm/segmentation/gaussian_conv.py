@@ -1,0 +1,64 @@
+"""The last layer before the prediction, as a distribution (paper, 4.2.4)."""
+
+from mmcv.cnn import ConvModule
+from torch import Tensor, nn
+
+from aib_mm.encoders import GaussianLayer, Latent
+from aib_mm.errors import check_count
+
+
+class GaussianConv(GaussianLayer):
+    """``z ~ N(mean, std²)`` at every pixel, from a host's ``ConvModule``.
+
+    The host's layer up to its norm is the mean; its activation follows the draw, as
+    ``activate``. A conv beside it is the std.
+
+    Args:
+        layer: the host's; this module takes it over.
+        std_kernel_size: of the conv of the std, odd. The paper does not say; 1 makes it
+            cheap, since this layer is where most of UPerHead's operations are.
+        std_shift: see ``GaussianLayer``.
+
+    Raises:
+        ValueError: a layer that is no ``ConvModule``, or whose activation is not last;
+            an impossible kernel size.
+    """
+
+    def __init__(
+        self, layer: nn.Module, std_kernel_size: int = 1, std_shift: float = 5.0
+    ) -> None:
+        check_count('std_kernel_size', std_kernel_size, 1)
+        if std_kernel_size % 2 == 0:
+            raise ValueError(f'std_kernel_size must be odd, got {std_kernel_size}')
+        if not isinstance(layer, ConvModule) or layer.order[-1] != 'act':
+            raise ValueError(
+                'the last layer before conv_seg must be a ConvModule that ends with '
+                f'its activation, got {layer}: set last_layer to the name of such a one'
+            )
+        std = nn.Conv2d(
+            layer.in_channels,
+            layer.out_channels,
+            std_kernel_size,
+            padding=std_kernel_size // 2,
+        )
+        super().__init__(layer, std, std_shift)
+        self._activates = layer.with_activation
+        layer.with_activation = False
+        if getattr(getattr(layer, 'activate', None), 'inplace', False):
+            layer.activate.inplace = False  # the losses judge the same draw
+
+    def forward(self, x: Tensor, num_samples: int) -> Latent:
+        """``(N, C, H, W)`` to z ``(L_z, N, K, H, W)``, float32 also in autocast.
+
+        Args:
+            x: what the host's layer takes.
+            num_samples: draws; 0 is the mean latent, without its density: what costs
+                as much as the host's layer.
+        """
+        if num_samples == 0:
+            return Latent(self.mean(x).unsqueeze(0))
+        return super().forward(x, num_samples)
+
+    def activate(self, z: Tensor) -> Tensor:
+        """The host's activation of a draw, any shape."""
+        return self.mean.activate(z) if self._activates else z

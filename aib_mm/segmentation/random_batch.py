@@ -1,0 +1,27 @@
+"""Random images with label maps, as a data loader of mmseg hands them over."""
+
+import torch
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+
+def random_batch(
+    images: int, size: tuple[int, int], num_classes: int, seed: int = 0
+) -> dict[str, list]:
+    """A batch to try or time a segmentor with, the same at every call.
+
+    Args:
+        images: B.
+        size: height and width, pixels.
+        num_classes: labels are drawn below it.
+        seed: of everything.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (images, 3, *size), generator=generator)
+    labels = torch.randint(0, num_classes, (images, 1, *size), generator=generator)
+    samples = []
+    for label_map in labels:
+        sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size))
+        sample.gt_sem_seg = PixelData(data=label_map)
+        samples.append(sample)
+    return dict(inputs=list(pixels.to(torch.uint8)), data_samples=samples)

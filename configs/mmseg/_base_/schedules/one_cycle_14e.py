@@ -1,0 +1,18 @@
+"""AdamW with one cycle over 14 epochs: short, for small data and random weights."""
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01),
+    clip_grad=dict(max_norm=5),
+)
+param_scheduler = dict(
+    type='OneCycleLR',
+    eta_max=1e-3,
+    total_steps=14,
+    by_epoch=True,
+    convert_to_iter_based=True,
+)
+
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=14, val_interval=14)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')

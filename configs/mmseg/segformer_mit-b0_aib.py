@@ -1,0 +1,21 @@
+"""SegFormer-B0-aib on ADE20K (a newer model, as paper 5.2 suggests)."""
+
+# As 'mmseg::segformer/…', which OneDL's mmengine does not find.
+_base_ = (
+    __import__('mmseg').__path__[0]
+    + '/.mim/configs/segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py'
+)
+
+custom_imports = dict(imports=['aib_mm'])
+
+model = dict(
+    neck=dict(
+        type='AIBAttention',
+        in_channels=[32, 64, 160, 256],
+        shared=False,  # channels differ
+        test_samples=2,
+    ),
+    decode_head=dict(type='AIBSegformerHead'),
+)
+
+custom_hooks = [dict(type='AIBMonitorHook')]

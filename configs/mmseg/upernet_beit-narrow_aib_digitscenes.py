@@ -1,0 +1,19 @@
+"""Narrow UperNet-BEiT-aib on DigitScenes: 16x16 scores; L_a = 2 and L_z = 1 at test."""
+
+_base_ = 'upernet_beit-narrow_digitscenes.py'
+
+custom_imports = dict(imports=['aib_mm'])
+
+model = dict(
+    neck=dict(
+        _delete_=True,  # it is held by the attention now
+        type='AIBAttention',
+        in_channels=[96] * 4,
+        shared=False,  # tokens of different depth
+        test_samples=2,
+        post_neck={{_base_.model.neck}},
+    ),
+    decode_head=dict(type='AIBDecodeHead'),
+)
+
+custom_hooks = [dict(type='AIBMonitorHook', interval=25)]

@@ -1,0 +1,238 @@
+"""python -m aib_mm compare: what fits, by tiny modules and by a whole detector."""
+
+import copy
+import logging
+import re
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner.checkpoint import load_state_dict
+from torch import nn
+
+from aib_mm import AIBAttention
+from aib_mm.__main__ import main
+from aib_mm.compare import KeyReport, Mismatch, compare_keys, report_text
+from aib_mm.encoders import GaussianLayer
+
+
+class Vanilla(nn.Module):
+    """A neck, and a head of one layer."""
+
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__()
+        self.neck = nn.Sequential(nn.Conv2d(4, 6, 1), nn.BatchNorm2d(6))
+        self.head = nn.Linear(6, classes)
+
+
+class Attended(nn.Module):
+    """The same with attention and a stochastic head, which renames the head's keys."""
+
+    def __init__(self, classes: int = 3, quantizer: dict | None = None) -> None:
+        super().__init__()
+        self.neck = AIBAttention(4, quantizer=quantizer)
+        self.neck.pre_neck = Vanilla().neck
+        self.head = GaussianLayer(nn.Linear(6, classes), nn.Linear(6, classes))
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        for name in ('weight', 'bias'):
+            if f'{prefix}head.{name}' in state_dict:
+                value = state_dict.pop(f'{prefix}head.{name}')
+                state_dict[f'{prefix}head.mean.{name}'] = value
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+QUANTIZER = dict(type='VQAnchorQuantizer', num_anchors=3)
+NEW = [
+    'neck.quantizer.anchors',
+    'neck.branches.0.mean_conv.weight',
+    'neck.branches.0.mean_conv.bias',
+    'neck.branches.0.std_conv.weight',
+    'neck.branches.0.std_conv.bias',
+    'head.std.weight',
+    'head.std.bias',
+]
+
+
+def test_vanilla_weights_lack_exactly_what_is_declared():
+    report = compare_keys(Attended(quantizer=QUANTIZER), Vanilla().state_dict())
+    assert sorted(report.new) == sorted(NEW)
+    assert (report.missing, report.unexpected, report.mismatched) == ([], [], [])
+    assert report.fits
+
+
+def test_own_weights_fit_with_nothing_new():
+    report = compare_keys(Attended(), Attended().state_dict())
+    assert report == KeyReport([], [], [], []) and report.fits
+
+
+def test_part_of_an_addition_is_not_new_but_missing():
+    state = Attended(quantizer=QUANTIZER).state_dict()
+    del state['neck.branches.0.std_conv.bias'], state['neck.quantizer.anchors']
+    report = compare_keys(Attended(quantizer=QUANTIZER), state)
+    assert report.missing == ['neck.branches.0.std_conv.bias']
+    assert report.new == ['neck.quantizer.anchors'] and not report.fits
+
+
+def test_undeclared_differences_are_told_apart():
+    state = Vanilla(classes=5).state_dict()
+    del state['neck.0.bias']
+    state['neck.branches_of_another.weight'] = state['teacher.x'] = torch.zeros(2)
+    report = compare_keys(Attended(), state)
+    assert report.missing == ['neck.pre_neck.0.bias']
+    unexpected = ['neck.branches_of_another.weight', 'teacher.x']
+    assert sorted(report.unexpected) == unexpected
+    assert report.mismatched == [
+        Mismatch('head.mean.weight', (5, 6), (3, 6)),
+        Mismatch('head.mean.bias', (5,), (3,)),
+    ]
+    text = report_text(report)
+    assert 'unexpected in the checkpoint: 2\n' in text
+    assert '  head.mean.bias: [5] in the checkpoint, [3] in the model' in text
+    assert text.endswith('\n\nthe checkpoint does not fit')
+
+
+def test_neither_model_nor_weights_are_changed():
+    model, state = Attended(), Vanilla().state_dict()
+    before, keys = copy.deepcopy(model.state_dict()), list(state)
+    compare_keys(model, state)
+    assert list(state) == keys
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
+def test_prefix_of_a_wrapper_is_dropped():
+    state = {f'module.{key}': value for key, value in Vanilla().state_dict().items()}
+    assert compare_keys(Vanilla(), state).fits
+
+
+def test_counters_of_batch_norm_are_not_asked_for():
+    state = Vanilla().state_dict()  # with its versions, so that none is filled in
+    del state['neck.1.num_batches_tracked']
+    assert compare_keys(Vanilla(), state).missing == []
+    del state['neck.1.running_mean']
+    assert compare_keys(Vanilla(), state).missing == ['neck.1.running_mean']
+
+
+class Versioned(nn.Module):
+    """Renames its weight where it was saved before version 2."""
+
+    _version = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.new = nn.Parameter(torch.zeros(1))
+
+    def _load_from_state_dict(self, state_dict, prefix, metadata, *args):
+        if metadata.get('version', 1) < 2:
+            state_dict[prefix + 'new'] = state_dict.pop(prefix + 'old')
+        super()._load_from_state_dict(state_dict, prefix, metadata, *args)
+
+
+def test_versions_are_those_of_the_checkpoint():
+    model = nn.Sequential(Versioned())
+    assert compare_keys(model, model.state_dict()).fits
+    assert compare_keys(model, OrderedDict({'0.old': torch.zeros(1)})).fits
+
+
+@pytest.mark.parametrize('classes', [3, 5])
+def test_agrees_with_the_loader(classes, caplog):
+    state = Vanilla(classes).state_dict()
+    state['teacher.x'] = torch.zeros(2)
+    report = compare_keys(Attended(), state)
+    with caplog.at_level(logging.WARNING):
+        logger = logging.getLogger('loader')
+        load_state_dict(Attended(), state, logger=logger)
+    said = '\n'.join(record.getMessage() for record in caplog.records)
+    missing = re.search(r'missing keys in source state_dict: (.*)', said)[1].split(', ')
+    assert sorted(missing) == sorted([*report.new, *report.missing])
+    unexpected = re.search(r'unexpected key in source state_dict: (.*)', said)[1]
+    assert unexpected.split(', ') == report.unexpected
+    mismatched = re.findall(r'size mismatch for (\S+):', said)
+    assert mismatched == [mismatch.key for mismatch in report.mismatched]
+
+
+@pytest.fixture(scope='module')
+def detector(tmp_path_factory):
+    """A config of the host's detector and a checkpoint of it."""
+    pytest.importorskip('mmdet')
+    from mmdet.registry import MODELS
+    from mmengine.registry import DefaultScope
+
+    folder = tmp_path_factory.mktemp('detector')
+    config = folder / 'vanilla.py'
+    config.write_text(
+        "_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'\n"
+        'model = dict(backbone=dict(init_cfg=None))\n'
+    )
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(Config.fromfile(config).model)
+    torch.save(dict(meta={}, state_dict=model.state_dict()), folder / 'vanilla.pth')
+    return folder
+
+
+def test_vanilla_detector_lacks_exactly_what_is_declared(detector, repo, capsys):
+    config = repo / 'configs/mmdet/faster_rcnn_r50_aib_qt.py'
+    assert main(['compare', str(config), str(detector / 'vanilla.pth')]) == 0
+    printed = capsys.readouterr().out
+    layers = [
+        'neck.branches.0.mean_conv',
+        'neck.branches.0.std_conv',
+        'roi_head.bbox_head.latents.cls.std',
+        'roi_head.bbox_head.latents.reg.std',
+    ]
+    new = [f'{layer}.{name}' for layer in layers for name in ('weight', 'bias')]
+    shown = re.findall(r'^  (\S+)$', printed, flags=re.MULTILINE)
+    assert sorted(shown) == sorted([*new, 'neck.quantizer.anchors'])
+    assert 'FasterRCNN of ' in printed
+    for heading in ('missing in the', 'unexpected in the', 'of another shape'):
+        assert re.search(rf'^{heading}.*: 0$', printed, flags=re.MULTILINE)
+    assert printed.endswith('\nthe checkpoint fits\n')
+
+
+def test_other_detector_does_not_fit(detector, capsys):
+    config = detector / 'other.py'
+    config.write_text(
+        "_base_ = 'vanilla.py'\n"
+        'model = dict(roi_head=dict(bbox_head=dict(num_classes=7)))\n'
+    )
+    assert main(['compare', str(config), str(detector / 'vanilla.pth')]) == 1
+    assert (
+        'roi_head.bbox_head.fc_cls.bias: [81] in the checkpoint, [8] in the model'
+        in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (None, r'checkpoint .*weights\.pth does not exist'),
+        (b'garbage', r'weights\.pth cannot be read, it is damaged'),
+        (dict(model=dict(a=torch.zeros(1)), epoch=3), r'which holds: model, epoch; '),
+        (dict(state_dict={}), r'which holds: nothing; '),
+    ],
+)
+def test_unusable_checkpoint(tmp_path: Path, capsys, content, message):
+    path = tmp_path / 'weights.pth'
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    assert main(['compare', 'never read', str(path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('compare: error: ') and error.count('\n') == 1
+    assert re.search(message, error)
+
+
+def test_unusable_config_and_address(tmp_path: Path, capsys):
+    torch.save(Vanilla().state_dict(), tmp_path / 'weights.pth')
+    assert main(['compare', 'none.py', str(tmp_path / 'weights.pth')]) == 2
+    error = capsys.readouterr().err
+    assert 'none.py: does not resolve: FileNotFoundError' in error
+    assert 'check the path' in error and 'Traceback' not in error
+    assert main(['compare', 'none.py', 'nowhere://weights', '--traceback']) == 2
+    error = capsys.readouterr().err
+    assert 'checkpoint nowhere://weights cannot be read' in error
+    assert 'Traceback' in error

@@ -1,0 +1,613 @@
+"""Decode heads with a latent per pixel: values, samples, losses, limits and errors."""
+
+import math
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ddp_parity import freeze_norms, gradient_parity
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import PixelData
+from reference import kl_eq19
+from torch import Tensor, nn
+
+pytest.importorskip('mmseg')
+
+from mmseg.models.decode_heads import FCNHead, PSPHead, SegformerHead, UPerHead
+from mmseg.structures import SegDataSample
+
+import aib_mm
+from aib_mm import gaussian
+from aib_mm.encoders import Latent
+from aib_mm.segmentation import (
+    AIBDecodeHead,
+    AIBFCNHead,
+    AIBPSPHead,
+    AIBSegformerHead,
+    GaussianConv,
+    GaussianDecodeHead,
+)
+from aib_mm.segmentation.decode_heads import mean_prob_logits
+
+CONFIGS = Path(__file__).parents[1] / 'configs' / 'mmseg'
+VANILLA = CONFIGS / 'upernet_beit-narrow_digitscenes.py'
+NARROW = CONFIGS / 'upernet_beit-narrow_aib_digitscenes.py'
+NARROW_QT = CONFIGS / 'upernet_beit-narrow_aib_qt_digitscenes.py'
+SIZE = 128
+LEVELS = dict(in_channels=[6, 6], in_index=[0, 1])
+LAST = dict(in_channels=6, in_index=1)
+
+
+def build(cfg: Config | Path, **changes: Any) -> nn.Module:
+    """The model of a config with random weights, changes as for ``--cfg-options``."""
+    cfg = Config.fromfile(cfg) if isinstance(cfg, Path) else deepcopy(cfg)
+    cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
+    cfg.model.pretrained = cfg.model.backbone.init_cfg = None
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+    return model
+
+
+def batch(images: int = 2, size: int = SIZE, classes: int = 11) -> dict[str, list]:
+    """Images as a data loader of mmseg hands them over; some pixels are ignored."""
+    generator = torch.Generator().manual_seed(0)
+    inputs, samples = [], []
+    for _ in range(images):
+        pixels = torch.randint(0, 256, (3, size, size), generator=generator)
+        inputs.append(pixels.to(torch.uint8))
+        labels = torch.randint(0, classes, (1, size, size), generator=generator)
+        labels[:, :10] = 255
+        shape = dict(ori_shape=(size, size), img_shape=(size, size))
+        sample = SegDataSample(metainfo=shape)
+        sample.gt_sem_seg = PixelData(data=labels)
+        samples.append(sample)
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def prepared(model: nn.Module, data: dict[str, list], training: bool) -> dict:
+    model.train(training)
+    return model.data_preprocessor(deepcopy(data), training)
+
+
+def losses_of(model: nn.Module, data: dict[str, list]) -> dict[str, Tensor]:
+    return model(**prepared(model, data, training=True), mode='loss')
+
+
+def predicted(model: nn.Module, data: dict[str, list]) -> tuple[Tensor, Tensor]:
+    """Logits ``(B, C, H, W)`` and labels ``(B, H, W)``."""
+    with torch.no_grad():
+        found = model(**prepared(model, data, training=False), mode='predict')
+    logits = torch.stack([sample.seg_logits.data for sample in found])
+    return logits, torch.cat([sample.pred_sem_seg.data for sample in found])
+
+
+class Noise:
+    """Records the noise of ``gaussian.sample``, and replays a part of it."""
+
+    def __init__(self) -> None:
+        self.drawn: list[Tensor] = []
+        self.replay: Iterator[Tensor] | None = None
+
+    def sample(self, mean: Tensor, std: Tensor, num_samples: int) -> Tensor:
+        if num_samples == 0:
+            return mean.unsqueeze(0)
+        if self.replay is None:
+            noise = torch.randn(num_samples, *mean.shape)
+            self.drawn.append(noise)
+        else:
+            noise = next(self.replay)
+        return mean + std * noise
+
+
+@pytest.fixture
+def noise(monkeypatch: pytest.MonkeyPatch) -> Noise:
+    found = Noise()
+    monkeypatch.setattr(gaussian, 'sample', found.sample)
+    return found
+
+
+def single_samples(drawn: list[Tensor], num_a: int, num_z: int) -> list[list[Tensor]]:
+    """The noise of each single-sample run, in the order of the samples.
+
+    The maps are drawn first, ``(L_a, B, 1, h, w)`` for each level; then the latent,
+    whose rows are sample-major over the attention: ``(L_z, L_a·B, K, H, W)``.
+    """
+    *maps, latent = drawn
+    rows = latent.shape[1] // num_a
+    return [
+        [
+            *(part[a : a + 1] for part in maps),
+            latent[z : z + 1, a * rows : (a + 1) * rows],
+        ]
+        for z in range(num_z)
+        for a in range(num_a)
+    ]
+
+
+def strong_noise(model: nn.Module) -> None:
+    """Stds that matter: 0.7 on the maps, and different ones in the latent."""
+    for branch in model.neck.branches:
+        branch.std_conv.bias.data.fill_(5.0)
+    head = model.decode_head
+    head.latent.std.weight.data.normal_(std=0.1)
+    head.latent.std.bias.data.fill_(5.0)
+    head.conv_seg.weight.data.mul_(20)
+
+
+@pytest.mark.parametrize('average', ['logit', 'prob'])
+@pytest.mark.parametrize(('num_a', 'num_z'), [(2, 1), (2, 3)])
+def test_monte_carlo_is_the_average_of_single_samples(
+    num_a: int, num_z: int, average: str, noise: Noise
+) -> None:
+    samples = {'neck.test_samples': num_a, 'decode_head.test_samples': num_z}
+    model = build(NARROW, **samples, **{'decode_head.average': average})
+    strong_noise(model)
+    data = prepared(model, batch(), training=False)
+    head = model.decode_head
+    metas = [dict(img_shape=(SIZE // 4, SIZE // 4))] * 2  # the logits' own size
+
+    def run() -> Tensor:
+        x = model.extract_feat(data['inputs'])
+        return head.predict(x, metas, model.test_cfg)
+
+    with torch.no_grad():
+        together = run()
+        runs = single_samples(noise.drawn, num_a, num_z)
+        model.neck.test_samples = head.test_samples = 1
+        singles = []
+        for drawn in runs:
+            noise.replay = iter(drawn)
+            singles.append(run())
+    parts = torch.stack(singles)
+    assert len(parts) == num_a * num_z
+    assert parts.std(dim=0).max() > 1e-2, 'the samples must differ'
+    if average == 'prob':
+        together, parts = together.softmax(dim=1), parts.softmax(dim=2)
+    torch.testing.assert_close(together, parts.mean(dim=0), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('classes', [1, 4])
+def test_logits_of_mean_probabilities(classes: int) -> None:
+    logits = 3 * torch.randn(5, 2, classes, 3, 3, dtype=torch.float64)
+    found = mean_prob_logits(logits)
+    if classes == 1:
+        probs, mean = found.sigmoid(), logits.sigmoid().mean(dim=0)
+        far = mean_prob_logits(torch.full((2, 1, 1, 1, 1), 200.0))
+        assert far.item() == pytest.approx(200), 'the sigmoid of 200 is 1'
+    else:
+        probs, mean = found.exp(), logits.softmax(dim=2).mean(dim=0)
+    torch.testing.assert_close(probs, mean)
+
+
+# Of these only cross-entropy is a mean over all pixels of a batch.
+LOSSES = [
+    dict(type='CrossEntropyLoss', loss_weight=0.5),
+    dict(type='LovaszLoss', reduction='none', loss_weight=0.7),
+    dict(type='FocalLoss', loss_weight=1.0),
+]
+OHEM = dict(type='OHEMPixelSampler', thresh=None, min_kept=500)
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [{}, {'decode_head.loss_decode': LOSSES}, {'decode_head.sampler': OHEM}],
+    ids=['one', 'several', 'ohem'],
+)
+def test_losses_are_averaged_over_the_samples_in_training(
+    changes: dict, noise: Noise
+) -> None:
+    """Eq. 12."""
+    samples = {'neck.train_samples': 2, 'decode_head.train_samples': 2}
+    model = build(NARROW_QT, **samples, **changes, **{'decode_head.dropout_ratio': 0})
+    strong_noise(model)
+    head = model.decode_head
+    data = prepared(model, batch(), training=True)
+    freeze_norms(model)
+
+    def run() -> dict[str, Tensor]:
+        x = model.extract_feat(data['inputs'])
+        return head.loss(x, data['data_samples'], model.train_cfg)
+
+    together = run()
+    runs = single_samples(noise.drawn, 2, 2)
+    model.neck.train_samples = head.train_samples = 1
+    singles = []
+    for drawn in runs:
+        noise.replay = iter(drawn)
+        singles.append(run())
+    names = {'loss_ce', 'loss_kl', 'loss_vq', 'loss_cmt'}
+    if 'decode_head.loss_decode' in changes:
+        names |= {'loss_lovasz', 'loss_focal'}
+    assert names == {key for key in together if 'loss' in key}
+    for key in (*names, 'acc_seg'):
+        parts = torch.stack([single[key] for single in singles])
+        torch.testing.assert_close(together[key], parts.mean(0), atol=1e-6, rtol=1e-5)
+        assert parts.std() > 0 or key == 'loss_vq', key
+
+
+def test_divergence_against_the_equation() -> None:
+    """Eq. 19 over the channels, averaged over pixels, batch and attention samples."""
+    model = build(NARROW, **{'neck.train_samples': 2})
+    strong_noise(model)
+    data = prepared(model, batch(), training=True)
+    freeze_norms(model)
+    head = model.decode_head
+    x = model.extract_feat(data['inputs'])
+    losses = head.loss(x, data['data_samples'], model.train_cfg)
+    latent = head.encode(x.samples, 1)
+    assert latent.mean.shape == latent.std.shape == (4, 64, 32, 32)
+    rows = [part.movedim(1, -1).reshape(-1, 64) for part in (latent.mean, latent.std)]
+    some = range(0, len(rows[0]), 97)
+    few = Latent(latent.samples, *(row[some].view(len(some), 64, 1, 1) for row in rows))
+    expected = sum(kl_eq19(rows[0][i], rows[1][i]) for i in some) / len(some)
+    assert head.aib_loss(few)['loss_kl'].item() == pytest.approx(0.01 * expected, 1e-4)
+    whole = gaussian.kl_to_standard_normal(latent.mean, latent.std)
+    torch.testing.assert_close(losses['loss_kl'], 0.01 * whole)
+    torch.testing.assert_close(losses['kl_nats'], 64 * whole)
+
+
+HEADS = [
+    pytest.param(UPerHead, AIBDecodeHead, dict(LEVELS, pool_scales=(1, 2)), id='uper'),
+    pytest.param(PSPHead, AIBPSPHead, dict(LAST, pool_scales=(1, 2)), id='psp'),
+    pytest.param(SegformerHead, AIBSegformerHead, LEVELS, id='segformer'),
+    pytest.param(FCNHead, AIBFCNHead, LAST, id='fcn'),
+    pytest.param(FCNHead, AIBFCNHead, dict(LAST, concat_input=False), id='fcn-plain'),
+]
+COMMON = dict(channels=4, num_classes=3, norm_cfg=dict(type='BN'))
+
+
+@pytest.mark.parametrize(('host', 'ours', 'arguments'), HEADS)
+@pytest.mark.parametrize('act', ['ReLU', 'GELU', None])
+def test_without_noise_it_is_the_vanilla_head(
+    host: type, ours: type, arguments: dict, act: str | None
+) -> None:
+    """The last layer up to its norm becomes the mean; its activation comes after."""
+    activation = dict(act_cfg=act and dict(type=act))
+    vanilla = host(**arguments, **COMMON, **activation)
+    vanilla.conv_seg.weight.data.mul_(50)
+    for module in vanilla.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.bias.data.normal_()
+    head = ours(**arguments, **COMMON, **activation)
+    found = head.load_state_dict(vanilla.state_dict(), strict=False)
+    assert not found.unexpected_keys
+    assert set(found.missing_keys) == {'latent.std.weight', 'latent.std.bias'}
+    x = [torch.randn(2, 6, 8, 8), torch.randn(2, 6, 4, 4)]
+    vanilla.eval(), head.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(head(x), vanilla(x))
+        metas = [dict(img_shape=(16, 16))] * 2
+        head.test_samples = 0
+        ours_, theirs = (one.predict(x, metas, {}) for one in (head, vanilla))
+    torch.testing.assert_close(ours_, theirs)
+    assert theirs.std() > 0.1
+    again = ours(**arguments, **COMMON, **activation)
+    assert not any(again.load_state_dict(head.state_dict()))
+
+
+def test_the_std_starts_small_everywhere_and_is_not_computed_for_the_mean() -> None:
+    head = AIBDecodeHead(**LEVELS, pool_scales=(1, 2), **COMMON)
+    head.init_weights()
+    x = [torch.randn(2, 6, 8, 8), torch.randn(2, 6, 4, 4)]
+    std = head.encode(x, 1).std
+    torch.testing.assert_close(std, torch.full_like(std, 0.006715348))
+    calls = []
+    head.latent.std.register_forward_hook(lambda *_: calls.append(1))
+    head.encode(x, 0)
+    assert not calls
+    head.encode(x, 1)
+    assert calls
+
+
+def test_the_losses_judge_the_draw_before_the_activation() -> None:
+    head = AIBDecodeHead(**LEVELS, pool_scales=(1, 2), **COMMON)
+    latent = head.encode([torch.randn(2, 6, 8, 8), torch.randn(2, 6, 4, 4)], 1)
+    before = latent.samples.clone()
+    head.decode(latent)
+    assert torch.equal(latent.samples, before) and before.min() < 0
+
+
+def declared_new(model: nn.Module) -> set[str]:
+    """What a vanilla checkpoint lacks, by the declarations of the model's parts."""
+    return {
+        '.'.join(filter(None, (prefix, key)))
+        for prefix, module in model.named_modules()
+        for child in getattr(module, 'vanilla_lacks', ())
+        for key in _state_keys(module, child)
+    }
+
+
+def _state_keys(module: nn.Module, child: str) -> list[str]:
+    part = getattr(module, child)
+    return [] if part is None else [f'{child}.{key}' for key in part.state_dict()]
+
+
+def warm_start(vanilla: Path, attended: Path, size: int, classes: int) -> None:
+    """Vanilla weights in, vanilla predictions out (``test_samples=0``)."""
+    torch.manual_seed(0)
+    shrink = {'backbone.img_size': (size, size), 'test_cfg': dict(mode='whole')}
+    shrink['data_preprocessor.size'] = (size, size)
+    source = build(vanilla, **shrink)
+    data = batch(size=size, classes=classes)
+    source(**prepared(source, data, training=True), mode='loss')  # running statistics
+    source.decode_head.conv_seg.weight.data.mul_(100)
+    model = build(
+        attended,
+        **shrink,
+        **{
+            'neck.initial_score': 1e-6,
+            'neck.test_samples': 0,
+            'decode_head.test_samples': 0,
+        },
+    )
+    found = model.load_state_dict(source.state_dict(), strict=False)
+    assert not found.unexpected_keys
+    assert set(found.missing_keys) == declared_new(model)
+    groups = {key.rpartition('.')[0] for key in found.missing_keys}
+    assert groups == {
+        'decode_head.latent.std',
+        *(f'neck.branches.{i}.{g}_conv' for i in range(4) for g in ('mean', 'std')),
+        *(['neck.quantizer'] if model.neck.quantizer else []),
+    }
+    for branch in model.neck.branches:  # else the random conv moves the scores
+        nn.init.zeros_(branch.mean_conv.weight)
+    logits, labels = predicted(model, data)
+    expected, truth = predicted(source, data)
+    assert len(truth.unique()) > 3, 'labels must be able to differ'
+    assert (labels == truth).float().mean() >= 0.999
+    torch.testing.assert_close(logits, expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize('attended', [NARROW, NARROW_QT], ids=['aib', 'qt'])
+def test_a_warm_start_predicts_as_the_vanilla_model(attended: Path) -> None:
+    warm_start(VANILLA, attended, SIZE, 11)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['upernet_beit_aib', 'upernet_beit_aib_qt'])
+def test_a_warm_start_in_full_size(name: str) -> None:
+    warm_start(CONFIGS / 'upernet_beit.py', CONFIGS / f'{name}.py', 512, 150)
+
+
+VARIANTS = [
+    pytest.param(path.stem, marks=[] if 'narrow' in path.stem else pytest.mark.slow)
+    for path in sorted(CONFIGS.glob('*.py'))
+]
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_every_parameter_of_every_config_gets_a_gradient(name: str) -> None:
+    cfg = Config.fromfile(CONFIGS / f'{name}.py')
+    size = SIZE
+    if 'img_size' in cfg.model.backbone:
+        cfg.model.backbone.img_size = (size, size)
+    cfg.model.data_preprocessor.size = (size, size)
+    model = build(cfg, **{'backbone.drop_path_rate': 0.0} if 'beit' in name else {})
+    classes = model.decode_head.num_classes
+    losses = losses_of(model, batch(size=size, classes=classes))
+    assert ('decode.loss_kl' in losses) is ('aib' in name)
+    assert ('decode.loss_vq' in losses) is ('qt' in name)
+    loss, _ = model.parse_losses(losses)
+    loss.backward()
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, key
+            assert parameter.grad.isfinite().all(), key
+
+
+@pytest.mark.parametrize('modulation', ['bias', 'scale'])
+def test_other_modulations_and_the_adversarial_divergence(modulation: str) -> None:
+    kl = dict(type='AdversarialKL', latent_dim=64)
+    loss = dict(type='AIBLoss', kl=kl)
+    changes = {'neck.modulation': modulation, 'decode_head.aib_loss': loss}
+    model = build(NARROW, **changes)
+    assert {key.split('.')[1] for key in declared_new(model)} >= {'aib_loss', 'latent'}
+    losses = losses_of(model, batch())
+    assert losses['decode.loss_disc'].item() == pytest.approx(2 * math.log(2), abs=0.3)
+    model.parse_losses(losses)[0].backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    kl['latent_dim'] = 63
+    with pytest.raises(ValueError, match=r'latent_dim=63\) cannot judge .*=64'):
+        build(NARROW, **changes)
+
+
+def test_a_crop_without_labels_gives_finite_losses() -> None:
+    data = batch()
+    for sample in data['data_samples']:
+        sample.gt_sem_seg.data.fill_(255)
+    losses = losses_of(build(NARROW_QT, **{'decode_head.sampler': OHEM}), data)
+    assert all(value.isfinite().all() for value in losses.values())
+    assert losses['decode.loss_ce'].item() == 0 < losses['decode.loss_kl'].item()
+
+
+def test_one_score_per_visual_token_at_every_level() -> None:
+    model = build(NARROW, **{'neck.test_samples': 2})
+    x = model.extract_feat(prepared(model, batch(), training=False)['inputs'])
+    assert [maps.mean.shape for maps in x.attention] == [(2, 1, 16, 16)] * 4
+    assert [maps.samples.shape for maps in x.attention] == [(2, 2, 1, 16, 16)] * 4
+    assert not torch.equal(x.attention[0].mean, x.attention[3].mean)
+    sizes = [(32, 32), (16, 16), (8, 8), (4, 4)]
+    assert [tuple(maps.shape) for maps in x.samples] == [(4, 96, *s) for s in sizes]
+
+
+@pytest.mark.parametrize('level', [-1, 1])
+def test_one_level_gives_the_map_of_all(level: int) -> None:
+    own = build(NARROW, **{'neck.test_samples': 0})
+    one = build(NARROW, **{'neck.test_samples': 0, 'neck.map_level': level})
+    weights = own.state_dict()
+    for key in list(weights):
+        if 'branches' in key:
+            value = weights.pop(key)
+            kept = f'neck.branches.{level % 4}.'
+            if key.startswith(kept):
+                weights[key.replace(kept, 'neck.branches.0.')] = value
+    one.load_state_dict(weights)
+    images = prepared(own, batch(), training=False)['inputs']
+    one.eval()
+    with torch.no_grad():
+        maps = one.extract_feat(images).attention
+        expected = own.extract_feat(images).attention[level].mean
+        feats = one.backbone(images)
+        attended = one.neck.post_neck(tuple(f * (1 + expected) for f in feats))
+        found = one.extract_feat(images)
+    assert len(maps) == 4
+    for level_maps in maps:
+        torch.testing.assert_close(level_maps.mean, expected)
+    torch.testing.assert_close(tuple(found), attended)
+    losses = losses_of(one, batch())
+    one.parse_losses(losses)[0].backward()
+    assert all(p.grad is not None for p in one.parameters() if p.requires_grad)
+
+
+def test_what_sees_no_samples_sees_the_features_themselves() -> None:
+    """The auxiliary head is the host's; it gets the one sample."""
+    model = build(NARROW)
+    data = prepared(model, batch(), training=True)
+    x = model.extract_feat(data['inputs'])
+    assert x.samples[1] is x[1]
+    losses = model.auxiliary_head.loss(x, data['data_samples'], model.train_cfg)
+    assert set(losses) == {'loss_ce', 'acc_seg'}
+    assert type(model.auxiliary_head) is FCNHead
+
+
+def test_tensor_mode_draws_nothing() -> None:
+    model = build(NARROW_QT)
+    strong_noise(model)
+    data = prepared(model, batch(), training=False)
+    with torch.no_grad():
+        first, second = (model(**data, mode='tensor') for _ in range(2))
+        model.neck.test_samples = model.decode_head.test_samples = 0
+        x = model.extract_feat(data['inputs'])
+        metas = [dict(img_shape=(32, 32))] * 2
+        mean = model.decode_head.predict(x, metas, model.test_cfg)
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, mean)
+
+
+def no_noise(**test_cfg: Any) -> nn.Module:
+    samples = {'neck.test_samples': 0, 'decode_head.test_samples': 0}
+    model = build(NARROW, **samples, test_cfg=test_cfg)
+    model.decode_head.conv_seg.weight.data.mul_(100)
+    return model
+
+
+def test_slide_inference() -> None:
+    window = (SIZE, SIZE)
+    model = no_noise(mode='slide', crop_size=window, stride=(64, 64))
+    data = batch(images=1, size=192)
+    logits, labels = predicted(model, data)
+    assert logits.shape == (1, 11, 192, 192) and labels.shape == (1, 192, 192)
+    data['inputs'][0] = data['inputs'][0][:, :SIZE, :SIZE]
+    data['data_samples'][0].set_metainfo(dict(img_shape=window, ori_shape=window))
+    model.test_cfg.mode = 'whole'
+    # The corner is in the first window alone.
+    corner = predicted(model, data)[0][..., :64, :64]
+    torch.testing.assert_close(logits[..., :64, :64], corner)
+
+
+def test_test_time_augmentation() -> None:
+    model = no_noise(mode='whole')
+    data = batch(images=1)
+    mirrored = deepcopy(data)
+    mirrored['inputs'][0] = mirrored['inputs'][0].flip(-1)
+    views = [predicted(model, one)[0] for one in (data, mirrored)]
+    expected = (views[0].softmax(1) + views[1].flip(-1).softmax(1)).argmax(1)
+    flip = dict(flip=True, flip_direction='horizontal')
+    mirrored['data_samples'][0].set_metainfo(flip)
+    data['data_samples'][0].set_metainfo(dict(flip=False))
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        tta = MODELS.build(dict(type='SegTTAModel', module=model))
+    both = {key: [data[key], mirrored[key]] for key in data}
+    with torch.no_grad():
+        found = tta.test_step(both)[0].pred_sem_seg.data
+    assert len(expected.unique()) > 3
+    assert torch.equal(found, expected)
+
+
+def test_heads_without_attention() -> None:
+    """On plain features it is a bottleneck without attention."""
+    head = AIBFCNHead(**LAST, **COMMON, train_samples=2, test_samples=3)
+    x = [torch.randn(2, 6, 8, 8), torch.randn(2, 6, 4, 4)]
+    losses = head.loss(x, batch(size=16, classes=3)['data_samples'], {})
+    assert {'loss_ce', 'loss_kl', 'kl_nats', 'acc_seg'} == set(losses)
+    logits = head.eval().predict(x, [dict(img_shape=(16, 16))] * 2, {})
+    assert logits.shape == (2, 3, 16, 16)
+
+
+def test_any_head_that_ends_in_cls_seg() -> None:
+    from mmseg.models.decode_heads import ASPPHead
+
+    class Own(GaussianDecodeHead, ASPPHead):
+        last_layer = 'bottleneck'
+
+    head = Own(**LAST, **COMMON)
+    x = [torch.randn(2, 6, 8, 8), torch.randn(2, 6, 4, 4)]
+    losses = head.loss(x, batch(size=16, classes=3)['data_samples'], {})
+    assert 'loss_kl' in losses
+
+
+def test_registered_for_the_host_and_for_aib_mm() -> None:
+    from mmseg.registry import MODELS as HOST
+
+    for head in (AIBDecodeHead, AIBFCNHead, AIBPSPHead, AIBSegformerHead):
+        assert HOST.get(head.__name__) is head
+        assert aib_mm.registry.MODELS.get(head.__name__) is head
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(train_samples=0), r'train_samples must be an integer >= 1, got 0'),
+        (dict(test_samples=-1), r'test_samples must be an integer >= 0, got -1'),
+        (dict(average='logits'), r"did you mean 'logit'"),
+        (dict(std_kernel_size=2), r'std_kernel_size must be odd, got 2'),
+        (dict(num_convs=0, channels=6, concat_input=False), r'set num_convs to 1'),
+    ],
+)
+def test_impossible_arguments(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AIBFCNHead(**{**LAST, **COMMON, **change})
+
+
+def test_a_layer_that_cannot_be_made_stochastic() -> None:
+    with pytest.raises(ValueError, match=r'must be a ConvModule .* got Conv2d'):
+        GaussianConv(nn.Conv2d(2, 2, 1))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'neck.map_level': 4}, r'map_level=4, but there are 4 levels'),
+        ({'neck.map_level': -5}, r'map_level=-5, but there are 4 levels'),
+    ],
+)
+def test_impossible_levels(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(NARROW, **changes)
+
+
+def with_fixed_noise(model: nn.Module) -> None:
+    """Processes draw their own noise; parity is about everything else."""
+    freeze_norms(model)
+    gaussian.sample = lambda mean, std, num_samples: (mean + std).unsqueeze(0)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout2d):
+            module.p = 0.0
+
+
+def four_images() -> dict[str, list]:
+    return batch(images=4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('config', [NARROW, NARROW_QT], ids=['aib', 'qt'])
+def test_two_processes_have_the_gradients_of_one(config: Path) -> None:
+    cfg = Config.fromfile(config)
+    parity = gradient_parity(cfg, four_images, prepare=with_fixed_noise)
+    assert parity.gap <= 1e-6 < parity.largest

@@ -1,0 +1,7 @@
+#!/usr/bin/env python
+"""Train and test configs × seeds: ``python tools/benchmark.py CONFIG ... --seeds 0 1 2``."""
+
+from aib_mm.cli.benchmark import main
+
+if __name__ == '__main__':
+    raise SystemExit(main())
