@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def compare_keys(model: nn.Module, state_dict: Mapping[str, Any]) -> KeyReport:
-    """Compare as mmengine's loader would load, renaming by the model's classes included.
+    """Compare as mmengine's loader would load, with what the model's classes rename.
 
     A class declares in ``vanilla_lacks`` the names of its children that a checkpoint
     without attention lacks. A child is new where the state dict has none of its keys;

@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 
-from aib_mm import AIBAttention
 from aib_mm.__main__ import main
+from aib_mm.attention import AIBAttention
 from aib_mm.compare import KeyReport, Mismatch, compare_keys, report_text
 from aib_mm.encoders import GaussianLayer
 

@@ -126,7 +126,7 @@ def test_checkpointed_blocks_train() -> None:
 
 def test_vanilla_weights_load_and_small_scores_leave_the_backbone_as_it_was() -> None:
     vanilla = backbone()
-    model = backbone(plugin=dict(initial_score=1e-6, test_samples=0))
+    model = backbone(plugin=dict(initial_score=1e-12, test_samples=0))
     missing, unexpected = model.load_state_dict(vanilla.state_dict(), strict=False)
     assert not unexpected
     layers = [name for name, m in model.named_modules() if isinstance(m, AIBLayer)]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train and test configs × seeds: ``python tools/benchmark.py CONFIG ... --seeds 0 1 2``."""
+"""Time and memory of configs beside a first: ``python tools/benchmark.py BASE CONFIG``."""
 
 from aib_mm.cli.benchmark import main
 

@@ -7,7 +7,6 @@ each of them once, one after the other, so that a machine's bad moment meets the
 import argparse
 import importlib
 import os
-import platform
 import statistics
 import sys
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from rich.console import Console
@@ -27,6 +27,7 @@ from torch import nn
 
 from aib_mm.attention import AIBAttention
 from aib_mm.cli.common import CfgOptions, guarded, load_config
+from aib_mm.cli.grid_results import cpu_name
 from aib_mm.cli.toolkits import UsageError, toolkit_of
 from aib_mm.hosts import HOST_PARTS
 from aib_mm.tables import ABSENT, Column, Table, markdown, terminal_table
@@ -167,7 +168,7 @@ class _Workers:
         pipe.send(what)
         try:
             answer = pipe.recv()
-        except EOFError as error:
+        except (EOFError, ConnectionError) as error:
             raise UsageError(
                 'a process ended while it was measured; its error is above'
             ) from error
@@ -178,11 +179,14 @@ def _work(job: Job, pipe: Connection) -> None:
     """Answer requests until the pipe is closed."""
     torch.set_num_threads(job.threads)
     torch.manual_seed(0)
+    # Every initialised parameter would be a line.
+    MMLogger.get_current_instance().setLevel('ERROR')
     meter = _MemoryMeter(job.device)
     cfg = load_config(job.config, job.options)
     model = _build(cfg).to(job.device)
     part = importlib.import_module(f'{HOST_PARTS[cfg.default_scope]}.random_batch')
-    classes = max(getattr(module, 'num_classes', 1) for module in model.modules())
+    # An RPN has one class, a backbone without a classifier None.
+    classes = max(getattr(m, 'num_classes', None) or 1 for m in model.modules())
     data = part.random_batch(job.batch, job.size, classes)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     while True:
@@ -207,6 +211,8 @@ def _build(cfg: Config) -> nn.Module:
     if 'init_cfg' in cfg.model.backbone:
         cfg.model.backbone.init_cfg = None  # nothing is downloaded
     cfg.model.pop('pretrained', None)
+    # As the Runner does.
+    cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor', {}))
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(cfg.model)
         model.init_weights()
@@ -270,8 +276,7 @@ def _status(key: str) -> float:
 
 
 def _table(names: Sequence[str], measured: dict[str, list[Cost | None]]) -> Table:
-    columns = [Column(head) for head in ('mode', 'config', 'ms', 'ratio', 'spread')]
-    columns += [Column('MiB'), Column('MiB ratio')]
+    heads = ('config', 'mode', 'ms', 'ratio', 'spread', 'MiB', 'MiB ratio')
     rows = []
     base_test: Cost | None = None
     for mode, costs in measured.items():
@@ -279,8 +284,8 @@ def _table(names: Sequence[str], measured: dict[str, list[Cost | None]]) -> Tabl
         base_test = base_test if mode == TRAIN else base
         for name, cost in zip(names, costs, strict=True):
             if cost is not None and base is not None:
-                rows.append([mode, name, *_cells(cost, base)])
-    return Table(columns, rows)
+                rows.append([name, mode, *_cells(cost, base)])
+    return Table([Column(head) for head in heads], rows)
 
 
 def _cells(cost: Cost, base: Cost) -> list[str]:
@@ -296,13 +301,13 @@ def _cells(cost: Cost, base: Cost) -> list[str]:
 
 
 def _notes(args: argparse.Namespace, device: str) -> list[str]:
-    name = torch.cuda.get_device_name() if device == 'cuda' else platform.processor()
+    name = torch.cuda.get_device_name() if device == 'cuda' else cpu_name()
     clock = 'CPU time of all threads' if device == 'cpu' else 'wall time'
     height, width = args.size
     return [
         f'{clock}, median of {args.rounds} rounds; ratios are of the same round.',
-        f'{args.batch} images of {height}x{width}, {device} {name}, {args.threads} '
-        f'threads, torch {torch.__version__}.',
+        f'{args.batch} images of {height}x{width}; {name}, {args.threads} threads; '
+        f'torch {torch.__version__}.',
         f'Command: {" ".join(["python", *sys.argv])}',
     ]
 

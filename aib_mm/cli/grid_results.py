@@ -125,7 +125,7 @@ def machine() -> dict[str, Any]:
     """What measured times and, in the last digits, results depend on."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'
     return dict(
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cores=len(os.sched_getaffinity(0)),
         gpu=gpu,
         torch=torch.__version__,
@@ -133,7 +133,8 @@ def machine() -> dict[str, Any]:
     )
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor as the system names it."""
     facts = Path('/proc/cpuinfo')
     if facts.is_file():
         for line in facts.read_text(encoding='utf-8').splitlines():

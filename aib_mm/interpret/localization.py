@@ -17,21 +17,30 @@ from aib_mm.errors import choose
 FRAMES = ('ori_shape', 'img_shape')
 
 
-def resize_map(attention: Tensor, size: tuple[int, int]) -> Tensor:
-    """Attention ``(N, 1, h, w)`` at ``size``, bilinearly; ``(N, H, W)``."""
-    resized = F.interpolate(attention, size, mode='bilinear', align_corners=False)
-    return resized.squeeze(1)
+def resize_map(attention: Tensor, size: tuple[int, int], smooth: bool = True) -> Tensor:
+    """Attention ``(N, 1, h, w)`` at ``size``, ``(N, H, W)``.
+
+    Args:
+        attention: the maps.
+        size: H and W.
+        smooth: bilinearly; else the nearest value, so that an anchor stays an anchor.
+    """
+    return F.interpolate(
+        attention, size, mode='bilinear' if smooth else 'nearest-exact'
+    ).squeeze(1)
 
 
 def map_on_image(
-    attention: Tensor, metainfo: Mapping[str, Any], frame: str = 'ori_shape'
+    attention: Tensor,
+    metainfo: Mapping[str, Any],
+    frame: str = 'ori_shape',
+    smooth: bool = True,
 ) -> Tensor:
     """A map of the network's input, brought to the pixels of an image.
 
     The input is what the host's data preprocessor made: images padded, mostly at the
-    right and at the bottom, to a common size. The map is resized bilinearly to it, the
-    padding is cut off, and for ``'ori_shape'`` a flip and the pipeline's resizing are
-    taken back.
+    right and at the bottom, to a common size. The map is resized to it, the padding is
+    cut off, and for ``'ori_shape'`` a flip and the pipeline's resizing are taken back.
 
     Args:
         attention: ``(1, h, w)``.
@@ -39,6 +48,7 @@ def map_on_image(
             is padding, ``img_shape``, ``ori_shape``; ``scale_factor`` tells padding by
             the pipeline from image.
         frame: one of ``FRAMES``.
+        smooth: see ``resize_map``.
 
     Returns:
         ``(H, W)`` as ``metainfo[frame]``.
@@ -54,7 +64,7 @@ def map_on_image(
         for key in ('batch_input_shape', 'pad_shape', 'img_shape')
         if metainfo.get(key) is not None
     )
-    full = resize_map(attention[None], padded)[0]
+    full = resize_map(attention[None], padded, smooth)[0]
     pads = metainfo.get('img_padding_size') or metainfo.get('padding_size') or (0,) * 4
     left, top = int(pads[0]), int(pads[2])
     if frame == 'img_shape':
@@ -64,7 +74,7 @@ def map_on_image(
     image = full[top : top + height, left : left + width]
     if metainfo.get('flip'):
         image = image.flip(_FLIPPED[metainfo['flip_direction']])
-    return resize_map(image[None, None], original)[0]
+    return resize_map(image[None, None], original, smooth)[0]
 
 
 _FLIPPED = {'horizontal': (1,), 'vertical': (0,), 'diagonal': (0, 1)}

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
+from aib_mm.interpret.overlay import palette
 from aib_mm.tables import Table
 
 MEAN_COLORS = 'viridis'
@@ -174,7 +174,7 @@ def map_uri(values: NDArray[np.floating], high: float, colors: str) -> str:
     """A data URI of a map ``(h, w)``, coloured from 0 to ``high`` and clipped there."""
     scaled = np.clip(values / high if high > 0 else np.zeros_like(values), 0.0, 1.0)
     picture = Image.fromarray(np.round(scaled * 255).astype(np.uint8)).convert('P')
-    picture.putpalette(_palette(colors).tobytes())
+    picture.putpalette(palette(colors).tobytes())
     return _png_uri(picture)
 
 
@@ -201,14 +201,9 @@ def _png_uri(picture: Image.Image) -> str:
     return f'data:image/png;base64,{data}'
 
 
-def _palette(colors: str) -> NDArray[np.uint8]:
-    table = matplotlib.colormaps[colors](np.arange(256))[:, :3]
-    return np.round(table * 255).astype(np.uint8)
-
-
 def _gradient(colors: str, stops: int = 9) -> str:
     """CSS colours along a colour map, from low to high."""
-    chosen = _palette(colors)[np.linspace(0, 255, stops).round().astype(int)]
+    chosen = palette(colors)[np.linspace(0, 255, stops).round().astype(int)]
     return ', '.join('#{:02x}{:02x}{:02x}'.format(*rgb) for rgb in chosen)
 
 

@@ -17,4 +17,9 @@ model = dict(
     )
 )
 
+# Decay would pull an anchor that no position picks to 0.
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys={'quantizer.anchors': dict(decay_mult=0.0)})
+)
+
 custom_hooks = [dict(type='AIBMonitorHook'), dict(type='AIBLossHook')]

@@ -8,6 +8,7 @@ optim_wrapper = dict(
 param_scheduler = dict(
     type='OneCycleLR',
     eta_max=1e-3,
+    pct_start=0.1,
     total_steps=14,
     by_epoch=True,
     convert_to_iter_based=True,
