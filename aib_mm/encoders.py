@@ -140,9 +140,12 @@ class GaussianLayer(BaseModule):
 
         Args:
             x: what both layers take.
-            num_samples: draws; 0 is the mean latent.
+            num_samples: draws; 0 is the mean latent, without its density: what costs
+                as much as the host's layer.
         """
         mean = self.mean(x)
+        if num_samples == 0:
+            return Latent(mean.unsqueeze(0))
         std = gaussian.softplus_std(self.std(x), self.std_shift)
         mean = mean.to(std.dtype)
         return Latent(gaussian.sample(mean, std, num_samples), mean, std)

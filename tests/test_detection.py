@@ -235,7 +235,7 @@ def test_without_noise_it_is_the_vanilla_head() -> None:
     for ours, theirs in zip(head(x), vanilla(x), strict=True):
         torch.testing.assert_close(ours, theirs)
     at_start = math.log1p(math.exp(-5))
-    assert head.encode(x, 0)['cls'].std.unique().item() == pytest.approx(at_start)
+    assert head.encode(x, 1)['cls'].std.unique().item() == pytest.approx(at_start)
 
 
 @pytest.fixture(scope='module')

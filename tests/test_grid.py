@@ -8,18 +8,30 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from cifar_files import TESTS, environment, write_cifar10
 from mmengine.config import Config
 
+from aib_mm.checkpoint import RESUME_KEYS
 from aib_mm.cli.grid import main
 from aib_mm.cli.grid_progress import position_in
 from aib_mm.cli.grid_results import GridResults
-from aib_mm.cli.grid_run import Result, Run, Training, finished
+from aib_mm.cli.grid_run import (
+    Execution,
+    Result,
+    Run,
+    RunFailed,
+    Stopped,
+    Training,
+    finished,
+)
 from aib_mm.tables import ABSENT
 
 pytest.importorskip('mmpretrain')
@@ -242,6 +254,79 @@ def test_fingerprints_tell_training_from_test(folder, tmp_path):
     others = [made(seed=1), made(**{'train_cfg.max_epochs': 2})]
     assert len({r.training for r in (same, *others)}) == 3
     assert len({r.whole for r in (same, tested, *others)}) == 4
+
+
+class Rehearsal(Execution):
+    """Notes what would be called; the training leaves a checkpoint, or is stopped."""
+
+    def __init__(self, run, stopped=False, leaves=True):
+        super().__init__(run, {}, threading.Event(), None)
+        self.calls, self.stopped, self.leaves = [], stopped, leaves
+
+    def _call(self, program, arguments, log_name):
+        self.calls.append([program, *arguments])
+        folder = self.run.work_dir
+        if program == 'test':
+            (folder / 'metrics.json').write_text('{"mIoU": 1.5}')
+        elif self.leaves:
+            torch.save({key: {} for key in RESUME_KEYS}, folder / 'epoch_1.pth')
+            (folder / 'last_checkpoint').write_text('/moved/since/epoch_1.pth')
+        if self.stopped:
+            raise Stopped
+
+    @property
+    def resumed(self):
+        return [call[2] for call in self.calls if '--resume' in call]
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """A run whose training was stopped after a checkpoint."""
+    made = make_run('a', 0, tmp_path)
+    with pytest.raises(Stopped):
+        Rehearsal(made, stopped=True)()
+    return made
+
+
+def test_interrupted_training_goes_on_where_it_was(interrupted):
+    assert finished(interrupted) is None
+    again = Rehearsal(interrupted)
+    result = again()
+    assert again.resumed == [str(interrupted.work_dir / 'epoch_1.pth')]
+    assert result.training.starts == 2 and result.metrics == {'mIoU': 1.5}
+    assert finished(interrupted) == result
+
+
+def test_force_and_other_settings_train_from_the_start(interrupted):
+    for made, force in ((interrupted, True), (replace(interrupted, training='x'), 0)):
+        anew = Rehearsal(made)
+        assert anew(bool(force)).training.starts == 1
+        assert [call[0] for call in anew.calls] == ['train', 'test']
+        assert anew.resumed == []
+
+
+def test_interrupted_test_needs_no_new_training(interrupted):
+    Rehearsal(interrupted)()
+    (interrupted.work_dir / 'run.json').unlink()
+    tested = Rehearsal(interrupted)
+    assert tested().training.starts == 2
+    assert [call[0] for call in tested.calls] == ['test']
+    (interrupted.work_dir / 'epoch_1.pth').unlink()
+    lost = Rehearsal(interrupted)
+    lost()
+    assert [call[0] for call in lost.calls] == ['train', 'test'] and not lost.resumed
+
+
+def test_unusable_checkpoint_is_not_resumed(interrupted):
+    (interrupted.work_dir / 'epoch_1.pth').write_bytes(b'cut sho')
+    anew = Rehearsal(interrupted)
+    assert anew().training.starts == 1 and anew.resumed == []
+
+
+def test_training_without_a_checkpoint_fails(tmp_path):
+    made = make_run('a', 0, tmp_path)
+    with pytest.raises(RunFailed, match=r'left no checkpoint, see .*train\.log'):
+        Rehearsal(made, leaves=False)()
 
 
 @pytest.mark.parametrize('text', ['', '[]', '{"fingerprint": "whole"}', None])

@@ -103,6 +103,17 @@ def test_map_on_image_equals_the_loop(frame: str, scale: dict) -> None:
     torch.testing.assert_close(placed, expected)
 
 
+def test_anchors_stay_anchors_where_the_map_is_not_smoothed() -> None:
+    anchors = torch.tensor([0.0, 0.5, 1.0])
+    attention = anchors[torch.randint(3, (1, 4, 6))]
+    for frame in ('img_shape', 'ori_shape'):
+        placed = map_on_image(attention, PADDED, frame, smooth=False)
+        assert set(placed.flatten().tolist()) <= set(anchors.tolist())
+        assert placed[0, 0] == attention[0, 0, 0]
+    # 12 and 18 of 16 and 24 pixels: three rows and four and a half columns.
+    assert placed[-1, -1] == attention[0, 2, 4]
+
+
 def test_padding_by_the_pipeline_is_told_by_the_scale() -> None:
     """mmcv's Pad counts into img_shape: here 8×12, doubled, then padded to a square."""
     metainfo = dict(img_shape=(24, 24), ori_shape=(8, 12), scale_factor=(2.0, 2.0))

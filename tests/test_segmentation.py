@@ -14,6 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
 from reference import kl_eq19
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 pytest.importorskip('mmseg')
 
@@ -601,6 +602,40 @@ def test_levels_of_one_size_for_one_map() -> None:
         AIBAttention(4, map_level=2)([torch.randn(1, 4, 8, 8)] * 2)
 
 
+def giga_macs(model: nn.Module, training: bool = False) -> float:
+    """Multiply-accumulates of one image at 512x512, in units of 10^9."""
+    model.to('meta').train(training)
+    head = model.decode_head
+    with FlopCounterMode(display=False) as counter:
+        x = model.extract_feat(torch.empty(2, 3, 512, 512, device='meta'))
+        if not training:
+            head.predict(x, [dict(img_shape=(512, 512))] * 2, model.test_cfg)
+        elif isinstance(head, AIBDecodeHead):
+            head.decode(head.encode(x.samples, 1)).sum().backward()
+        else:
+            head(x).sum().backward()
+    return counter.get_total_flops() / 4e9  # two images, two operations each
+
+
+@pytest.mark.slow
+def test_operations_of_the_full_size_model() -> None:
+    """The table in docs/segmentation.md."""
+    vanilla = build(CONFIGS / 'upernet_beit.py', 512)
+    model = build(CONFIGS / 'upernet_beit_aib.py', 512)
+    wide = build(
+        CONFIGS / 'upernet_beit_aib.py', 512, **{'decode_head.std_kernel_size': 3}
+    )
+    wide.neck.test_samples = 1
+    assert giga_macs(vanilla) == pytest.approx(605.0, abs=0.05)
+    assert giga_macs(wide) == pytest.approx(952.9, abs=0.05)
+    for num_samples, expected in ((0, 605.0), (1, 643.6), (2, 1194.7)):
+        model.neck.test_samples = num_samples
+        model.decode_head.test_samples = min(num_samples, 1)
+        assert giga_macs(model) == pytest.approx(expected, abs=0.05)
+    assert giga_macs(vanilla, training=True) == pytest.approx(1814.3, abs=0.05)
+    assert giga_macs(model, training=True) == pytest.approx(1930.3, abs=0.05)
+
+
 def with_fixed_noise(model: nn.Module) -> None:
     """Processes draw their own noise; parity is about everything else."""
     freeze_norms(model)
@@ -619,4 +654,4 @@ def four_images() -> dict[str, list]:
 def test_two_processes_have_the_gradients_of_one(config: Path) -> None:
     cfg = Config.fromfile(config)
     parity = gradient_parity(cfg, four_images, prepare=with_fixed_noise)
-    assert parity.gap <= 1e-6 < parity.largest
+    assert parity.gap <= 2e-6 * parity.largest, 'more than rounding'

@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+FULL = 0.999  # of a bar: at 1 rich stops its clock, but the run goes on
+
 #: mmengine's log: ``Epoch(train)  [3][ 50/100]``, ``Iter(train) [ 50/1000]``, and
 #: ``val`` and ``test`` likewise.
 _POSITION = re.compile(
@@ -60,9 +62,10 @@ class ShownRun:
 
     def __call__(self, stage: str, position: Position) -> None:
         """Show how far ``'train'`` or ``'test'`` is."""
-        self.progress.update(
-            self._task, completed=position.share, status=escape(position.text)
-        )
+        share = position.share
+        if share is not None:
+            share = min(share, FULL)
+        self.progress.update(self._task, completed=share, status=escape(position.text))
         if not self.progress.disable or position.share is None or stage != 'train':
             return
         tenths = int(10 * position.share)

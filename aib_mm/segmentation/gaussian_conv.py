@@ -3,7 +3,7 @@
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
-from aib_mm.encoders import GaussianLayer, Latent
+from aib_mm.encoders import GaussianLayer
 from aib_mm.errors import check_count
 
 
@@ -46,18 +46,6 @@ class GaussianConv(GaussianLayer):
         layer.with_activation = False
         if getattr(getattr(layer, 'activate', None), 'inplace', False):
             layer.activate.inplace = False  # the losses judge the same draw
-
-    def forward(self, x: Tensor, num_samples: int) -> Latent:
-        """``(N, C, H, W)`` to z ``(L_z, N, K, H, W)``, float32 also in autocast.
-
-        Args:
-            x: what the host's layer takes.
-            num_samples: draws; 0 is the mean latent, without its density: what costs
-                as much as the host's layer.
-        """
-        if num_samples == 0:
-            return Latent(self.mean(x).unsqueeze(0))
-        return super().forward(x, num_samples)
 
     def activate(self, z: Tensor) -> Tensor:
         """The host's activation of a draw, any shape."""
