@@ -35,10 +35,15 @@ from aib_mm.distributed import prepare_cpu_distributed, shut_down
 
 @dataclass(frozen=True)
 class Parity:
-    """Over all parameters: largest difference, and largest gradient, both absolute."""
+    """Over all parameters: largest difference, and largest gradient, both absolute.
+
+    ``relative`` is the largest difference in units of the parameter's own largest
+    gradient, gradients below 1e-3 counting as that.
+    """
 
     gap: float
     largest: float
+    relative: float
 
 
 def freeze_norms(model: nn.Module) -> None:
@@ -126,12 +131,15 @@ def _work(
     )
     if found.keys() != expected.keys():
         raise AssertionError(f'gradients differ in: {found.keys() ^ expected.keys()}')
-    gap = max(float((found[key] - expected[key]).abs().max()) for key in found)
-    largest = max(float(gradient.abs().max()) for gradient in expected.values())
-    gaps = torch.tensor([gap])
-    distributed.all_reduce(gaps, distributed.ReduceOp.MAX)
+    largest = {key: float(value.abs().max()) for key, value in expected.items()}
+    gaps = {key: float((found[key] - expected[key]).abs().max()) for key in found}
+    relative = max(gap / max(largest[key], 1e-3) for key, gap in gaps.items())
+    worst = torch.tensor([max(gaps.values()), relative])
+    distributed.all_reduce(worst, distributed.ReduceOp.MAX)
     if rank == 0:
-        torch.save(dict(gap=gaps.item(), largest=largest), Path(folder, 'parity.pth'))
+        gap, relative = worst.tolist()
+        parity = dict(gap=gap, relative=relative, largest=max(largest.values()))
+        torch.save(parity, Path(folder, 'parity.pth'))
     shut_down()
 
 

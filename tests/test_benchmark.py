@@ -41,20 +41,43 @@ def test_the_table_has_every_mode_and_its_ratio(tmp_path: Path, repo: Path) -> N
     assert [(name, mode) for name, mode, *_ in rows] == [
         ('vgg16-narrow_digitscenes', 'test, L_a = 0'),
         ('vgg16-narrow_aib_digitscenes', 'test, L_a = 0'),
+        ('vgg16-narrow_digitscenes', 'test, L_a = 4'),
         ('vgg16-narrow_aib_digitscenes', 'test, L_a = 4'),
         ('vgg16-narrow_digitscenes', 'training step'),
         ('vgg16-narrow_aib_digitscenes', 'training step'),
     ]
     ratios = [float(row[3]) for row in rows]
-    assert ratios[0] == ratios[3] == 1.0
+    assert ratios[::2] == [1.0] * 3
     # Four encoder passes cost more than one; how much is not for a test.
-    assert ratios[2] > ratios[1]
+    assert ratios[3] > ratios[1]
     assert all(float(row[2]) > 0 and float(row[5]) > 0 for row in rows)
+
+
+@pytest.mark.skipif(importlib.util.find_spec('mmdet') is None, reason='needs mmdet')
+def test_foreign_heads_get_their_hook_and_a_profile_is_printed(
+    tmp_path: Path, repo: Path
+) -> None:
+    config = CONFIGS / 'mmdet' / 'retinanet_r50_aib_qt.py'
+    command = [sys.executable, repo / 'tools/benchmark.py', config, '--samples', '0']
+    options = ['--size', '64', '64', '--batch', '1', '--rounds', '1', '--profile', '3']
+    done = subprocess.run(
+        [*map(str, command), *options],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'retinanet_r50_aib_qt, training step:' in done.stdout
+    assert 'convolution' in done.stdout
 
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
+        ([str(VANILLA), '--size', '0', '32'], r'--size must be .* got \[0, 32\]'),
+        ([str(VANILLA), '--samples', '-1'], r'--samples must not be .* got \[-1\]'),
         (['absent.py'], r'config absent\.py does not exist'),
         ([str(VANILLA), '--rounds', '0'], r'--rounds must be at least 1, got 0'),
     ],

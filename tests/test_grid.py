@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,8 @@ def test_interrupted_grid_goes_on(folder, repo, number):
     command = [sys.executable, str(repo / 'tools/grid.py'), 'good.py', '--out', out]
     command += options
     settings = dict(cwd=folder, env=environment(), text=True, stdout=subprocess.PIPE)
+    # A shell's background job ignores Ctrl-C, and hands that on to what it starts.
+    settings['preexec_fn'] = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     work_dir = folder / out / 'good' / 'seed0'
     with subprocess.Popen(command, **settings) as grid:
         try:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time and memory of configs beside a first: ``python tools/benchmark.py BASE CONFIG``."""
+"""Cost of configs beside a first one: ``python tools/benchmark.py BASE CONFIG``."""
 
 from aib_mm.cli.benchmark import main
 

@@ -10,17 +10,19 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import HOOKS, MODELS, DefaultScope
 from rich.console import Console
 from torch import multiprocessing as mp
 from torch import nn
@@ -33,6 +35,7 @@ from aib_mm.hosts import HOST_PARTS
 from aib_mm.tables import ABSENT, Column, Table, markdown, terminal_table
 
 TRAIN = 'training step'
+MEMORY = 'memory'
 STATUS = Path('/proc/self/status')
 
 
@@ -83,6 +86,14 @@ def make_parser() -> argparse.ArgumentParser:
         metavar='KEY=VALUE',
         help='override settings of all configs, as in train.py',
     )
+    parser.add_argument(
+        '--profile',
+        type=int,
+        default=0,
+        metavar='N',
+        help='also print the N operators that take most of a pass, mode by mode, of '
+        'the last config',
+    )
     parser.add_argument('--out', help='also write the table here, as Markdown')
     return parser
 
@@ -92,6 +103,10 @@ def benchmark(args: argparse.Namespace) -> None:
     for name in ('batch', 'rounds', 'threads'):
         if getattr(args, name) < 1:
             raise UsageError(f'--{name} must be at least 1, got {getattr(args, name)}')
+    if min(args.size) < 1:
+        raise UsageError(f'--size must be at least 1 1, got {args.size}')
+    if min(args.samples) < 0:
+        raise UsageError(f'--samples must not be negative, got {args.samples}')
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     jobs = [
         Job(
@@ -111,10 +126,15 @@ def benchmark(args: argparse.Namespace) -> None:
     modes += [] if args.no_train else [TRAIN]
     with _Workers(jobs) as workers:
         measured = {mode: workers.measure(mode, args.rounds) for mode in modes}
+        profiles = {
+            mode: workers.profile(mode, args.profile) for mode in modes if args.profile
+        }
     table = _table([Path(job.config).stem for job in jobs], measured)
     Console().print(terminal_table(table))
     notes = _notes(args, device)
     print('\n'.join(notes))
+    for mode, profile in profiles.items():
+        print(f'\n{Path(jobs[-1].config).stem}, {mode}:\n{profile}')
     if args.out:
         Path(args.out).write_text(markdown(table, notes), encoding='utf-8')
 
@@ -150,29 +170,29 @@ class _Workers:
         for process in self.processes:
             process.join()
 
-    def measure(self, mode: str, rounds: int) -> list[Cost | None]:
-        """The cost of each config; None where the mode means nothing to it."""
+    def measure(self, mode: str, rounds: int) -> list[Cost]:
+        """The cost of each config."""
         seconds: list[list[float]] = [[] for _ in self.pipes]
         for number in range(rounds + 1):
             for pipe, found in zip(self.pipes, seconds, strict=True):
                 elapsed = self._ask(pipe, mode)
-                if number > 0 and elapsed is not None:  # the first one warms up
+                if number > 0:  # the first one warms up
                     found.append(elapsed)
-        memory = [self._ask(pipe, 'memory') for pipe in self.pipes]
-        return [
-            Cost(found, peak) if found and peak is not None else None
-            for found, peak in zip(seconds, memory, strict=True)
-        ]
+        memory = [self._ask(pipe, MEMORY) for pipe in self.pipes]
+        return [Cost(found, peak) for found, peak in zip(seconds, memory, strict=True)]
 
-    def _ask(self, pipe: Connection, what: str) -> float | None:
-        pipe.send(what)
+    def profile(self, mode: str, rows: int) -> str:
+        """The operators of one pass of the last config, the longest first."""
+        return self._ask(self.pipes[-1], mode, rows)
+
+    def _ask(self, pipe: Connection, mode: str, profile_rows: int = 0) -> Any:
+        pipe.send((mode, profile_rows))
         try:
-            answer = pipe.recv()
+            return pipe.recv()
         except (EOFError, ConnectionError) as error:
             raise UsageError(
                 'a process ended while it was measured; its error is above'
             ) from error
-        return answer
 
 
 def _work(job: Job, pipe: Connection) -> None:
@@ -189,22 +209,33 @@ def _work(job: Job, pipe: Connection) -> None:
     classes = max(getattr(m, 'num_classes', None) or 1 for m in model.modules())
     data = part.random_batch(job.batch, job.size, classes)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    for hook in cfg.get('custom_hooks') or []:
+        if hook['type'] == 'AIBLossHook':  # without it a foreign head cannot train
+            HOOKS.build(hook).before_train(SimpleNamespace(model=model))
     while True:
         try:
-            mode = pipe.recv()
+            mode, profile_rows = pipe.recv()
         except EOFError:
             return
-        if mode == 'memory':
+        if mode == MEMORY:
             pipe.send(meter.take())
-        elif mode == TRAIN:
-            model.train()
-            pipe.send(_timed(lambda: model.train_step(data, wrapper), job.device))
+            continue
+        step = _prepare(mode, model, data, wrapper)
+        if profile_rows:
+            pipe.send(_profiled(step, profile_rows))
         else:
-            model.eval()
-            wanted = _set_samples(model, int(mode.rpartition(' ')[2]))
-            with torch.no_grad():
-                step = _timed(lambda: model.test_step(data), job.device)
-            pipe.send(step if wanted else None)
+            pipe.send(_timed(step, job.device))
+
+
+def _prepare(
+    mode: str, model: nn.Module, data: dict[str, list], wrapper: OptimWrapper
+) -> Callable[[], Any]:
+    """Set the model to a mode and give what is measured."""
+    model.train(mode == TRAIN)
+    if mode == TRAIN:
+        return partial(model.train_step, data, wrapper)
+    _set_samples(model, int(mode.rpartition(' ')[2]))
+    return torch.no_grad()(partial(model.test_step, data))
 
 
 def _build(cfg: Config) -> nn.Module:
@@ -219,22 +250,24 @@ def _build(cfg: Config) -> nn.Module:
     return model
 
 
-def _set_samples(model: nn.Module, count: int) -> bool:
-    """L_a of the attention, and no latent sample where it is 0.
-
-    Returns:
-        Whether there is anything to set: a model without sampling is tested once.
-    """
-    modules = [m for m in model.modules() if hasattr(m, 'test_samples')]
-    for module in modules:
+def _set_samples(model: nn.Module, count: int) -> None:
+    """L_a of the attention, and no latent sample where it is 0."""
+    for module in model.modules():
         if isinstance(module, AIBAttention):
             module.test_samples = count
-        else:
+        elif hasattr(module, 'test_samples'):
             module.test_samples = min(count, 1)
-    return bool(modules) or count == 0
 
 
-def _timed(step: Any, device: str) -> float:
+def _profiled(step: Callable[[], Any], rows: int) -> str:
+    with torch.profiler.profile() as found:
+        step()
+    return found.key_averages().table(
+        sort_by='self_cpu_time_total', row_limit=rows, max_name_column_width=40
+    )
+
+
+def _timed(step: Callable[[], Any], device: str) -> float:
     """Seconds of a call: of the CPU's time there, by the clock on a GPU.
 
     CPU time is blind to what else the machine does meanwhile.
@@ -256,8 +289,8 @@ class _MemoryMeter:
         self.device = device
         self.start = 0.0 if device == 'cuda' else _status('VmRSS')
 
-    def take(self) -> float | None:
-        """MiB since the last call; None where the system does not tell."""
+    def take(self) -> float:
+        """MiB since the last call; the peak of a process only Linux tells."""
         if self.device == 'cuda':
             peak = torch.cuda.max_memory_allocated() / 2**20
             torch.cuda.reset_peak_memory_stats()
@@ -275,16 +308,13 @@ def _status(key: str) -> float:
     raise KeyError(f'{STATUS} has no {key}')
 
 
-def _table(names: Sequence[str], measured: dict[str, list[Cost | None]]) -> Table:
+def _table(names: Sequence[str], measured: dict[str, list[Cost]]) -> Table:
     heads = ('config', 'mode', 'ms', 'ratio', 'spread', 'MiB', 'MiB ratio')
-    rows = []
-    base_test: Cost | None = None
-    for mode, costs in measured.items():
-        base = costs[0] or base_test
-        base_test = base_test if mode == TRAIN else base
-        for name, cost in zip(names, costs, strict=True):
-            if cost is not None and base is not None:
-                rows.append([name, mode, *_cells(cost, base)])
+    rows = [
+        [name, mode, *_cells(cost, costs[0])]
+        for mode, costs in measured.items()
+        for name, cost in zip(names, costs, strict=True)
+    ]
     return Table([Column(head) for head in heads], rows)
 
 

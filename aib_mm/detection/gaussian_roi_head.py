@@ -4,6 +4,7 @@ proposals (one set, from the RPN) ──┐
 x_att, L_a samples ── RoI features ─┴─ z, L_z samples ── scores, deltas ── average
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -79,7 +80,11 @@ class _GaussianRoIs:
         return list(head) if isinstance(head, nn.ModuleList) else [head]
 
     def forward(self, x: Features, *args: Any, **kwargs: Any) -> tuple:
-        """As the host's, without sampling: ``mode='tensor'``."""
+        """As the host's, nothing drawn here: ``mode='tensor'``.
+
+        The proposals come from an RPN that saw the sampled maps: the result is the same
+        every time only with ``neck.test_samples=0``.
+        """
         attended = isinstance(x, AttendedFeatures)
         return super().forward(
             x.expected if attended else ExpectedFeatures(x), *args, **kwargs
@@ -90,6 +95,11 @@ class _GaussianRoIs:
     ) -> RoISamples:
         """Scores and deltas of ``rois`` ``(n, 5)`` under each sample."""
         attended = isinstance(x, AttendedFeatures)
+        if attended and x.noisy:
+            raise ValueError(
+                f'{type(self).__name__} draws its latents from the features, and the '
+                'neck puts noise on them as well: set neck.noise=None'
+            )
         maps, count = (x.samples, x.num_samples) if attended else (x, 1)
         bbox_feats = extractor(
             maps[: extractor.num_inputs], _repeat(rois, count, len(x[0]))
@@ -109,7 +119,9 @@ class _GaussianRoIs:
         scores, deltas = samples.scores, samples.deltas
         if scores is not None:
             if self.average == 'prob':
-                scores = scores.softmax(dim=-1).mean(dim=0).log()
+                # Not the log of a mean, which is -inf where all samples are sure.
+                logs = scores.log_softmax(dim=-1)
+                scores = logs.logsumexp(dim=0) - math.log(len(logs))
             else:
                 scores = scores.mean(dim=0)
         return dict(

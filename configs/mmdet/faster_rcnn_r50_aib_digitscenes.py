@@ -14,8 +14,9 @@ model = dict(
     roi_head=dict(type='GaussianRoIHead', bbox_head=dict(type='GaussianBBoxHead')),
 )
 
-test_evaluator = [
-    *_base_.test_evaluator,
+val_evaluator = [
+    *_base_.val_evaluator,
     dict(type='AttentionLocalization', region='boxes'),
 ]
+test_evaluator = val_evaluator
 custom_hooks = [dict(type='AIBMonitorHook'), dict(type='AttentionFieldsHook')]
