@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from noise_replay import Noise
+
+from aib_mm import gaussian
 
 REPO = Path(__file__).parents[1]
 
@@ -41,6 +44,14 @@ def mmpretrain_scope() -> Iterator[None]:
     """Build by config as mmpretrain's Runner would."""
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         yield
+
+
+@pytest.fixture
+def noise(monkeypatch: pytest.MonkeyPatch) -> Noise:
+    """Records what is drawn from Gaussians, and replays it sample by sample."""
+    found = Noise()
+    monkeypatch.setattr(gaussian, 'sample', found.sample)
+    return found
 
 
 @pytest.fixture(

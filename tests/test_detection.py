@@ -1,7 +1,7 @@
 """The Gaussian box and RoI heads: values, samples, losses, limits and errors."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ from mmengine import load
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
+from noise_replay import Noise
 from torch import Tensor, nn
 
 pytest.importorskip('mmdet')
@@ -67,53 +68,6 @@ def proposals(count: int = 12) -> InstanceData:
     return InstanceData(bboxes=boxes, scores=torch.ones(count))
 
 
-class Noise:
-    """Records the noise of ``gaussian.sample``, and replays a part of it."""
-
-    def __init__(self) -> None:
-        self.drawn: list[Tensor] = []
-        self.replay: Iterator[Tensor] | None = None
-
-    def sample(self, mean: Tensor, std: Tensor, num_samples: int) -> Tensor:
-        if num_samples == 0:
-            return mean.unsqueeze(0)
-        if self.replay is None:
-            noise = torch.randn(num_samples, *mean.shape)
-            self.drawn.append(noise)
-        else:
-            noise = next(self.replay)
-        return mean + std * noise
-
-
-@pytest.fixture
-def noise(monkeypatch: pytest.MonkeyPatch) -> Noise:
-    found = Noise()
-    monkeypatch.setattr(gaussian, 'sample', found.sample)
-    return found
-
-
-def single_samples(
-    drawn: list[Tensor], attention_samples: int, latent_samples: int
-) -> list[list[Tensor]]:
-    """The noise of each single-sample run, in the order of the samples.
-
-    Maps are drawn first, ``(L_a, B, 1, h, w)``; then the latents, whose rows are
-    sample-major over the attention: ``(L_z, L_a·n, K)``.
-    """
-    runs = []
-    for z in range(latent_samples):
-        for a in range(attention_samples):
-            run = []
-            for part in drawn:
-                if part.dim() == 5:
-                    run.append(part[a : a + 1])
-                else:
-                    rows = part.shape[1] // attention_samples
-                    run.append(part[z : z + 1, a * rows : (a + 1) * rows])
-            runs.append(run)
-    return runs
-
-
 def strong_noise(model: nn.Module) -> None:
     """Stds that matter: 0.7 on the maps, and different ones in the latents."""
     for branch in model.neck.branches:
@@ -138,7 +92,7 @@ def test_monte_carlo_is_the_average_of_single_samples(
         together = model.roi_head._bbox_forward(
             model.extract_feat(data['inputs']), rois
         )
-        runs = single_samples(noise.drawn, num_a, num_z)
+        runs = noise.runs(num_a, num_z)
         model.neck.test_samples = model.roi_head.bbox_head.test_samples = 1
         singles = []
         for run in runs:
@@ -162,7 +116,7 @@ def test_average_of_probabilities(noise: Noise) -> None:
     with torch.no_grad():
         x = model.extract_feat(data['inputs'])
         together = model.roi_head._bbox_forward(x, rois)['cls_score'].softmax(dim=-1)
-        runs = single_samples(noise.drawn, 3, 1)
+        runs = noise.runs(3, 1)
         model.neck.test_samples = 1
         expected = 0
         for run in runs:
@@ -188,7 +142,7 @@ def test_losses_are_averaged_over_the_samples_in_training(noise: Noise) -> None:
     model.train()
     freeze_norms(model)
     together = roi_losses()
-    runs = single_samples(noise.drawn, 2, 2)
+    runs = noise.runs(2, 2)
     model.neck.train_samples = model.roi_head.bbox_head.train_samples = 1
     singles = []
     for run in runs:

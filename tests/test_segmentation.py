@@ -1,7 +1,6 @@
 """Decode heads with a latent per pixel: values, samples, losses, limits and errors."""
 
 import math
-from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from ddp_parity import freeze_norms, gradient_parity
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
+from noise_replay import Noise
 from reference import kl_eq19
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -93,49 +93,6 @@ def predicted(model: nn.Module, data: dict[str, list]) -> tuple[Tensor, Tensor]:
     return logits, torch.cat([sample.pred_sem_seg.data for sample in found])
 
 
-class Noise:
-    """Records the noise of ``gaussian.sample``, and replays a part of it."""
-
-    def __init__(self) -> None:
-        self.drawn: list[Tensor] = []
-        self.replay: Iterator[Tensor] | None = None
-
-    def sample(self, mean: Tensor, std: Tensor, num_samples: int) -> Tensor:
-        if num_samples == 0:
-            return mean.unsqueeze(0)
-        if self.replay is None:
-            noise = torch.randn(num_samples, *mean.shape)
-            self.drawn.append(noise)
-        else:
-            noise = next(self.replay)
-        return mean + std * noise
-
-
-@pytest.fixture
-def noise(monkeypatch: pytest.MonkeyPatch) -> Noise:
-    found = Noise()
-    monkeypatch.setattr(gaussian, 'sample', found.sample)
-    return found
-
-
-def single_samples(drawn: list[Tensor], num_a: int, num_z: int) -> list[list[Tensor]]:
-    """The noise of each single-sample run, in the order of the samples.
-
-    The maps are drawn first, ``(L_a, B, 1, h, w)`` for each level; then the latent,
-    whose rows are sample-major over the attention: ``(L_z, L_a·B, K, H, W)``.
-    """
-    *maps, latent = drawn
-    rows = latent.shape[1] // num_a
-    return [
-        [
-            *(part[a : a + 1] for part in maps),
-            latent[z : z + 1, a * rows : (a + 1) * rows],
-        ]
-        for z in range(num_z)
-        for a in range(num_a)
-    ]
-
-
 def strong_noise(model: nn.Module) -> None:
     """Stds that matter: 0.7 on the maps, and different ones in the latent."""
     for branch in model.neck.branches:
@@ -164,7 +121,7 @@ def test_monte_carlo_is_the_average_of_single_samples(
 
     with torch.no_grad():
         together = run()
-        runs = single_samples(noise.drawn, num_a, num_z)
+        runs = noise.runs(num_a, num_z)
         model.neck.test_samples = head.test_samples = 1
         singles = []
         for drawn in runs:
@@ -221,7 +178,7 @@ def test_losses_are_averaged_over_the_samples_in_training(
         return head.loss(x, data['data_samples'], model.train_cfg)
 
     together = run()
-    runs = single_samples(noise.drawn, 2, 2)
+    runs = noise.runs(2, 2)
     model.neck.train_samples = head.train_samples = 1
     singles = []
     for drawn in runs:
@@ -343,7 +300,7 @@ def warm_start(vanilla: Path, attended: Path, size: int, classes: int) -> None:
     with torch.no_grad():
         for _ in range(20):  # running statistics with a momentum of 0.1
             source(**prepared(source, data, training=True), mode='loss')
-    source.decode_head.conv_seg.weight.data.mul_(100)
+    source.decode_head.conv_seg.weight.data.mul_(2 / predicted(source, data)[0].std())
     model = build(
         attended,
         size,
