@@ -133,6 +133,9 @@ def check_checkpoint(path: str | Path, keys: Collection[str] = ()) -> None:
 
 def _read(file: Path) -> Any:
     """Load ``file`` with its tensors left on disk where its format allows it."""
+    # Declared anew: each load by OneDL's mmengine declares the same classes for its own
+    # time, and takes the declaration back afterwards.
+    allow_mmengine_checkpoints()
     try:
         # Only the zip format, which torch.save has written since 1.6, can be mapped.
         mapped = zipfile.is_zipfile(file)

@@ -47,6 +47,13 @@ def mmpretrain_scope() -> Iterator[None]:
 
 
 @pytest.fixture
+def mmseg_scope() -> Iterator[None]:
+    """Build by config as mmseg's Runner would."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
+
+
+@pytest.fixture
 def noise(monkeypatch: pytest.MonkeyPatch) -> Noise:
     """Records what is drawn from Gaussians, and replays it sample by sample."""
     found = Noise()

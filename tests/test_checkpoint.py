@@ -1,5 +1,6 @@
 """mmengine's checkpoints under torch's safe loader, and what it goes on refusing."""
 
+import importlib.metadata
 import os
 import pickle
 
@@ -11,7 +12,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.optim import OneCycleLR
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils import digit_version
 from torch import serialization
 
@@ -20,6 +21,11 @@ from aib_mm.checkpoint import (
     CheckpointError,
     allow_mmengine_checkpoints,
     check_checkpoint,
+)
+
+IS_ONEDL = any(
+    dist.metadata['Name'] == 'onedl-mmengine'
+    for dist in importlib.metadata.distributions()
 )
 
 pytestmark = pytest.mark.skipif(
@@ -99,7 +105,8 @@ def test_resumed_training_is_the_uninterrupted_one(saved, tmp_path):
     assert resumed.epoch == 2
     whole = runner(tmp_path / 'whole', 2)
     whole.train()
-    assert whole.model.weight.item() != torch.load(saved)['state_dict']['weight'].item()
+    before = CheckpointLoader.load_checkpoint(str(saved))['state_dict']['weight'].item()
+    assert whole.model.weight.item() != before
     assert resumed.model.weight.item() == whole.model.weight.item()
     history = resumed.message_hub.get_scalar('train/loss')
     assert len(history.data[0]) == 4, 'two iterations before and two after'
@@ -112,12 +119,16 @@ def test_test_reads_the_weights(saved, tmp_path):
     assert metrics['line/weight'] == pytest.approx(weight)
 
 
+@pytest.mark.skipif(IS_ONEDL, reason="OneDL's mmengine declares the classes itself")
 def test_without_the_declaration_the_loader_refuses(saved, tmp_path):
     serialization.clear_safe_globals()
     with pytest.raises(pickle.UnpicklingError, match='Unsupported global'):
         runner(tmp_path, 2, resume=True).train()
-    with pytest.raises(CheckpointError, match=r'HistoryBuffer, .*safe loader'):
-        check_checkpoint(saved)
+
+
+def test_a_declaration_that_was_taken_back_is_made_anew(saved):
+    serialization.clear_safe_globals()
+    check_checkpoint(saved)
 
 
 def test_reads_history_and_numpy_values(tmp_path):
