@@ -44,6 +44,10 @@ LEVELS = dict(in_channels=[6, 6], in_index=[0, 1])
 LAST = dict(in_channels=6, in_index=1)
 
 
+# Heads build their losses by name.
+pytestmark = pytest.mark.usefixtures('mmseg_scope')
+
+
 def build(cfg: Config | Path, size: int = SIZE, **changes: Any) -> nn.Module:
     """The model of a config with random weights, changes as for ``--cfg-options``."""
     cfg = Config.fromfile(cfg) if isinstance(cfg, Path) else deepcopy(cfg)
@@ -489,7 +493,6 @@ def test_test_time_augmentation() -> None:
     assert torch.equal(found, expected)
 
 
-@pytest.mark.usefixtures('mmseg_scope')
 def test_heads_without_attention() -> None:
     """On plain features it is a bottleneck without attention."""
     head = AIBFCNHead(**LAST, **COMMON, train_samples=2, test_samples=3)
@@ -500,7 +503,6 @@ def test_heads_without_attention() -> None:
     assert logits.shape == (2, 3, 16, 16)
 
 
-@pytest.mark.usefixtures('mmseg_scope')
 def test_any_head_that_ends_in_cls_seg() -> None:
     from mmseg.models.decode_heads import ASPPHead
 

@@ -3,19 +3,19 @@
 _base_ = [
     '_base_/models/upernet_beit_narrow.py',
     '_base_/datasets/digit_scenes.py',
-    '_base_/schedules/one_cycle_14e.py',
+    '_base_/schedules/one_cycle_20e.py',
     '_base_/default_runtime.py',
 ]
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
-    dict(type='Resize', scale=(128, 128), keep_ratio=True),
+    dict(type='Resize', scale=(64, 64), keep_ratio=True),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(128, 128), keep_ratio=True),
+    dict(type='Resize', scale=(64, 64), keep_ratio=True),
     # After the resize: the prediction is compared in the scene's own size.
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='PackSegInputs'),

@@ -1,19 +1,19 @@
-"""AdamW with one cycle over 14 epochs: short, for small data and random weights."""
+"""AdamW with one cycle over 20 epochs: short, for small data and random weights."""
 
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.01),
     clip_grad=dict(max_norm=5),
 )
 param_scheduler = dict(
     type='OneCycleLR',
-    eta_max=1e-3,
+    eta_max=2e-3,
     pct_start=0.1,
-    total_steps=14,
+    total_steps=20,
     by_epoch=True,
     convert_to_iter_based=True,
 )
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=14, val_interval=14)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=20)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
