@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from ddp_parity import freeze_norms, gradient_parity
+from mmengine import load
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
@@ -561,6 +562,23 @@ def test_levels_of_one_size_for_one_map() -> None:
         neck([torch.randn(1, 4, 8, 8), torch.randn(1, 4, 4, 4)])
     with pytest.raises(ValueError, match=r'map_level=2, but there are 2 levels'):
         AIBAttention(4, map_level=2)([torch.randn(1, 4, 8, 8)] * 2)
+
+
+def test_the_metafile_lists_every_config() -> None:
+    root = CONFIGS.parents[1]
+    index = 'configs/mmseg/metafile.yml'
+    assert index in load(root / 'model-index.yml')['Import']
+    metafile = load(root / index)
+    models = {entry['Name']: entry for entry in metafile['Models']}
+    assert set(models) == {path.stem for path in CONFIGS.glob('*.py')}
+    (collection,) = metafile['Collections']
+    for name, entry in models.items():
+        assert (root / entry['Config']).stem == name
+        assert entry['In Collection'] == collection['Name']
+        if 'narrow' in name:
+            model = build(root / entry['Config'])
+            parameters = sum(p.numel() for p in model.parameters())
+            assert entry['Metadata']['Parameters'] == parameters, name
 
 
 def giga_macs(model: nn.Module, training: bool = False) -> float:
