@@ -302,15 +302,18 @@ def warm_start(vanilla: Path, attended: Path, size: int, classes: int) -> None:
     torch.manual_seed(0)
     source = build(vanilla, size)
     data = batch(size=size, classes=classes)
+    for module in source.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # running statistics are then this batch's
     with torch.no_grad():
-        for _ in range(20):  # running statistics with a momentum of 0.1
-            source(**prepared(source, data, training=True), mode='loss')
+        source(**prepared(source, data, training=True), mode='loss')
     source.decode_head.conv_seg.weight.data.mul_(2 / predicted(source, data)[0].std())
     model = build(
         attended,
         size,
         **{
             'neck.initial_score': 1e-6,
+            'neck.init_cfg': dict(type='Constant', layer='Conv2d', val=0),
             'neck.test_samples': 0,
             'decode_head.test_samples': 0,
         },

@@ -7,7 +7,7 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
-# Few photographs: without changes of scale and colour the model learns them by heart.
+# Few photographs: without changes of colour the model learns them by heart.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
