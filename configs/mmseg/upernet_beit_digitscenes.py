@@ -2,7 +2,7 @@
 
 _base_ = [
     '_base_/datasets/digit_scenes.py',
-    '_base_/schedules/one_cycle_20e.py',
+    '_base_/schedules/one_cycle_24e.py',
     '_base_/default_runtime.py',
     # As 'mmseg::_base_/…', which OneDL's mmengine does not find.
     __import__('mmseg').__path__[0] + '/.mim/configs/_base_/models/upernet_beit.py',

@@ -1,4 +1,4 @@
-"""AdamW with one cycle over 20 epochs: short, for small data and random weights."""
+"""AdamW with one cycle over 24 epochs: short, for small data and random weights."""
 
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -9,11 +9,11 @@ param_scheduler = dict(
     type='OneCycleLR',
     eta_max=2e-3,
     pct_start=0.1,
-    total_steps=20,
+    total_steps=24,
     by_epoch=True,
     convert_to_iter_based=True,
 )
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=20, val_interval=20)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=24, val_interval=24)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
