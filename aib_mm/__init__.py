@@ -7,13 +7,17 @@ in mmengine's root registries, and the parts for each host that is installed.
 from aib_mm import (
     adversarial,
     attention,
+    damaged_data,
     encoders,
     hooks,
     interpret,
     losses,
     noise,
+    non_finite,
     plugin_layer,
     quantizer,
+    random_state,
+    safe_checkpoint,
 )
 from aib_mm.checkpoint import allow_mmengine_checkpoints
 from aib_mm.hosts import register_hosts
@@ -23,13 +27,17 @@ __all__ = [
     '__version__',
     'adversarial',
     'attention',
+    'damaged_data',
     'encoders',
     'hooks',
     'interpret',
     'losses',
     'noise',
+    'non_finite',
     'plugin_layer',
     'quantizer',
+    'random_state',
+    'safe_checkpoint',
 ]
 
 allow_mmengine_checkpoints()

@@ -1,25 +1,67 @@
-"""What ``AIBAttention`` hands on: features, and the attention they went through."""
+"""What a module with attention hands on: tensors, and the attention behind them."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import torch
+from mmengine.model import BaseModule
 from torch import Tensor
 
 Maps = tuple[Tensor, ...]
+AnyWithAttention = TypeVar('AnyWithAttention', bound='WithAttention')
 
 
 class AttentionMaps(NamedTuple):
     """The attention of one level.
 
-    ``mean`` and ``std`` are ``(B, 1, H, W)``, ``mean`` in [0, 1]. ``samples`` are the
-    maps that modulated the features, ``(L_a, B, 1, H, W)``: quantised in a qt model,
-    and then ``indices`` says which anchor each position took.
+    ``mean`` and ``std`` are ``(B, 1, H, W)``, ``mean`` is not negative: in [0, 1] where
+    a sigmoid makes it, on the method's own scale where a softmax over positions or a
+    class activation map does. ``samples`` are the maps that modulated the features,
+    ``(L_a, B, 1, H, W)``: quantised in a qt model, and then ``indices`` says which
+    anchor each position took.
     """
 
     mean: Tensor
     std: Tensor
     samples: Tensor
     indices: Tensor | None
+
+    @classmethod
+    def certain(cls, attention: Tensor) -> 'AttentionMaps':
+        """Of a method whose attention is not random: its only sample, without std."""
+        return cls(attention, torch.zeros_like(attention), attention.unsqueeze(0), None)
+
+
+class WithAttention(tuple[Tensor, ...]):
+    """Tensors, as an ordinary tuple, with the attention behind them.
+
+    Args:
+        tensors: the tuple's elements.
+        attention: per level.
+    """
+
+    attention: tuple[AttentionMaps, ...]
+
+    def __new__(
+        cls: type[AnyWithAttention],
+        tensors: Iterable[Tensor],
+        attention: Iterable[AttentionMaps],
+    ) -> AnyWithAttention:
+        self = super().__new__(cls, tensors)
+        self.attention = tuple(attention)
+        return self
+
+
+class AttentionModule(BaseModule):
+    """A module whose forward pass returns ``WithAttention``.
+
+    By this class whatever looks at attention (recording, fields of the data samples,
+    monitoring) finds that of every method, wherever in the model it is.
+    """
+
+    def forward(self, *args: Any, **kwargs: Any) -> WithAttention:
+        """Compute, and hand on the maps."""
+        raise NotImplementedError
 
 
 class _Receipt:
@@ -47,7 +89,7 @@ class ExpectedFeatures(tuple[Tensor, ...]):
     """
 
 
-class AttendedFeatures(tuple[Tensor, ...]):
+class AttendedFeatures(WithAttention):
     """Feature maps with the attention they went through; what ``AIBAttention`` gives.
 
     As a tuple it is what any head expects: one map ``(B, C, H, W)`` per level, under
@@ -68,7 +110,6 @@ class AttendedFeatures(tuple[Tensor, ...]):
         noisy: whether the neck puts noise on the features before the modulation.
     """
 
-    attention: tuple[AttentionMaps, ...]
     num_samples: int
     noisy: bool
     _samples: Maps | None
@@ -88,8 +129,7 @@ class AttendedFeatures(tuple[Tensor, ...]):
         num_samples: int,
         noisy: bool = False,
     ) -> 'AttendedFeatures':
-        self = super().__new__(cls, maps)
-        self.attention = tuple(attention)
+        self = super().__new__(cls, maps, attention)
         self.num_samples = num_samples
         self.noisy = noisy
         self._samples = tuple(self) if num_samples == 1 else None

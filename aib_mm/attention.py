@@ -1,9 +1,11 @@
 """The attention module ``p(a|x)`` as a neck (paper, 3.2, 3.3.1 and Fig. 4).
 
-x ──┬────────────────────────────────────────────┐
-    ├─ g_mu ──── mean ─┐                         │
-    └─ g_sigma ─ std ──┴─ a = mean + std · eps ──┴─ modulate ─ x_att
-                                 (→ nearest anchor)
+::
+
+    x ──┬────────────────────────────────────────────┐
+        ├─ g_mu ──── mean ─┐                         │
+        └─ g_sigma ─ std ──┴─ a = mean + std · eps ──┴─ modulate ─ x_att
+                                     (→ nearest anchor)
 """
 
 import math
@@ -17,7 +19,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from aib_mm import gaussian
-from aib_mm.attended import AttendedFeatures, AttentionMaps
+from aib_mm.attended import AttendedFeatures, AttentionMaps, AttentionModule
 from aib_mm.errors import check_count, choose
 from aib_mm.modulation import build_modulation
 from aib_mm.registry import build_part
@@ -90,7 +92,7 @@ class AttentionBranch(BaseModule):
 
 
 @MODELS.register_module()
-class AIBAttention(BaseModule):
+class AIBAttention(AttentionModule):
     """Information-bottleneck spatial attention, as the neck of any OpenMMLab model.
 
     Every level gets an attention map ``a ~ N(mean, std²)``, rounded to anchors if there
@@ -306,8 +308,10 @@ class AIBAttention(BaseModule):
             )
 
 
-def attention_modules(model: nn.Module) -> dict[str, AIBAttention]:
-    """The attention necks of a model by module name, its wrapper taken off.
+def attention_modules(model: nn.Module) -> dict[str, AttentionModule]:
+    """What attends in a model, by module name, its wrapper taken off.
+
+    ``AIBAttention``, or the attention of another method.
 
     Raises:
         ValueError: there is none.
@@ -316,11 +320,12 @@ def attention_modules(model: nn.Module) -> dict[str, AIBAttention]:
     found = {
         name: module
         for name, module in inner.named_modules()
-        if isinstance(module, AIBAttention)
+        if isinstance(module, AttentionModule)
     }
     if not found:
         raise ValueError(
-            f'{type(inner).__name__} holds no AIBAttention: add one as its neck'
+            f'{type(inner).__name__} holds no AIBAttention or other AttentionModule: '
+            'add one, such as AIBAttention as its neck'
         )
     return found
 

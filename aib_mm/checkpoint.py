@@ -6,6 +6,7 @@ and numpy arrays, so that neither ``--resume`` nor a test can read them. The loa
 kept safe here: what mmengine writes is declared, and nothing else.
 """
 
+import logging
 import os
 import pickle
 import zipfile
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.utils import digit_version
@@ -24,6 +26,8 @@ from torch import serialization
 
 #: Keys of a checkpoint from which ``Runner.resume`` can go on.
 RESUME_KEYS = ('meta', 'state_dict', 'message_hub', 'optimizer')
+#: File of a work folder in which mmengine names the latest checkpoint.
+POINTER = 'last_checkpoint'
 #: numpy 1 and numpy 2 write different names for the same functions.
 _NUMPY_MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')
 _DTYPE_CODES = np.typecodes['AllInteger'] + np.typecodes['AllFloat'] + '?US'
@@ -92,7 +96,9 @@ def allow_mmengine_checkpoints() -> None:
         serialization.add_safe_globals(_safe_globals())
 
 
-def check_checkpoint(path: str | Path, keys: Collection[str] = ()) -> None:
+def check_checkpoint(
+    path: str | Path, keys: Collection[str] = ()
+) -> dict[str, Any] | None:
     """Raise unless the Runner will be able to load a checkpoint.
 
     The file is read by the loader that the Runner uses later, but the tensors stay on
@@ -103,12 +109,15 @@ def check_checkpoint(path: str | Path, keys: Collection[str] = ()) -> None:
         path: a local file or an address.
         keys: entries that the checkpoint must have; ``RESUME_KEYS`` for resuming.
 
+    Returns:
+        What it holds; None for an address.
+
     Raises:
         CheckpointError: names the file, the cause and the remedy.
     """
     path = os.fspath(path)
     if '://' in path:
-        return
+        return None
     file = Path(path).expanduser()
     if not file.is_file():
         cause = 'is a folder' if file.is_dir() else 'does not exist'
@@ -129,6 +138,39 @@ def check_checkpoint(path: str | Path, keys: Collection[str] = ()) -> None:
             f'from it; to start anew from its weights, leave --resume out and pass '
             f'--cfg-options load_from={path}'
         )
+    return content
+
+
+def latest_checkpoint(work_dir: str | Path) -> str | None:
+    """The checkpoint of a work folder from which training can go on.
+
+    The one that ``last_checkpoint`` names; if that cannot be read, the newest one that
+    can, with a warning. None if there is none, or no ``last_checkpoint``.
+    """
+    pointer = Path(work_dir, POINTER)
+    if not pointer.is_file():
+        return None
+    named = pointer.read_text(errors='replace').strip()
+    try:
+        check_checkpoint(named, RESUME_KEYS)
+        return named
+    except CheckpointError as error:
+        cause = error if named else f'{pointer} is empty'
+    folders = {Path(work_dir), Path(named).parent}
+    others = [path for folder in folders for path in folder.glob('*.pth')]
+    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    found = next((str(path) for path in others if _resumable(path)), None)
+    remedy = f'going on from {found}' if found else 'there is none to go on from'
+    print_log(f'{cause}; {remedy}', logger='current', level=logging.WARNING)
+    return found
+
+
+def _resumable(path: Path) -> bool:
+    try:
+        check_checkpoint(path, RESUME_KEYS)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _read(file: Path) -> Any:

@@ -1,8 +1,15 @@
-"""Checks of users' values, so that every message has the same three parts."""
+"""Users' errors: checks of values, whose messages all have the same three parts."""
 
 import difflib
 import math
 from collections.abc import Iterable
+
+
+class DataError(RuntimeError):
+    """Files of a data set are missing, damaged or not what they should be.
+
+    The message says what is wrong, where, and what to do.
+    """
 
 
 def choose(name: str, value: object, allowed: Iterable[str]) -> None:

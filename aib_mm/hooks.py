@@ -9,8 +9,13 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from aib_mm.attended import AttendedFeatures, AttentionMaps
-from aib_mm.attention import AIBAttention, attention_modules, unwrapped
+from aib_mm.attended import (
+    AttendedFeatures,
+    AttentionMaps,
+    AttentionModule,
+    WithAttention,
+)
+from aib_mm.attention import attention_modules, unwrapped
 from aib_mm.errors import check_count, check_weight
 from aib_mm.quantizer import anchor_usage, perplexity
 
@@ -58,8 +63,8 @@ class AIBLossHook(_ForwardObserver):
     def _clear(self, model: nn.Module, inputs: Any) -> None:
         self._attended.clear()
 
-    def _keep(self, module: nn.Module, inputs: Any, output: AttendedFeatures) -> None:
-        if module.training:
+    def _keep(self, module: nn.Module, inputs: Any, output: WithAttention) -> None:
+        if module.training and isinstance(output, AttendedFeatures):
             self._attended.append(output)
 
     def _add(self, model: nn.Module, inputs: Any, output: Any) -> Any:
@@ -81,7 +86,8 @@ class AIBLossHook(_ForwardObserver):
 class AIBMonitorHook(_ForwardObserver):
     """Log what the attention does, through the Runner's log and visualizer backends.
 
-    Every ``interval`` iterations, per ``AIBAttention`` and level:
+    Every ``interval`` iterations, per ``AIBAttention`` (or attention of another method)
+    and level:
 
     - to the training log, and with it to every backend: mean of the attention, its
       spread over positions (std of the mean map), mean of its std, and with a quantiser
@@ -104,7 +110,7 @@ class AIBMonitorHook(_ForwardObserver):
         self.interval = interval
         self.max_anchors = max_anchors
         self._due = False
-        self._seen: list[tuple[str, AIBAttention, tuple[AttentionMaps, ...]]] = []
+        self._seen: list[tuple[str, AttentionModule, tuple[AttentionMaps, ...]]] = []
 
     def before_train(self, runner: Runner) -> None:
         modules = attention_modules(runner.model)
@@ -127,7 +133,7 @@ class AIBMonitorHook(_ForwardObserver):
         self._due = self.every_n_train_iters(runner, self.interval)
 
     def _observe(
-        self, prefix: str, module: AIBAttention, inputs: Any, output: AttendedFeatures
+        self, prefix: str, module: AttentionModule, inputs: Any, output: WithAttention
     ) -> None:
         # Writing waits for after_train_iter: what hangs on the model is copied with
         # it, and must not hold the Runner.
@@ -151,7 +157,7 @@ class AIBMonitorHook(_ForwardObserver):
                     self._log_anchors(runner, name, module, maps.indices)
 
     def _log_anchors(
-        self, runner: Runner, name: str, module: AIBAttention, indices: Tensor
+        self, runner: Runner, name: str, module: AttentionModule, indices: Tensor
     ) -> None:
         anchors = module.quantizer.anchors.detach()
         usage = anchor_usage(indices, len(anchors))
@@ -178,5 +184,6 @@ def attention_statistics(maps: AttentionMaps) -> dict[str, float]:
     }
 
 
-def _num_anchors(module: AIBAttention) -> int:
-    return 0 if module.quantizer is None else module.quantizer.anchors.numel()
+def _num_anchors(module: AttentionModule) -> int:
+    quantizer = getattr(module, 'quantizer', None)
+    return 0 if quantizer is None else quantizer.anchors.numel()

@@ -12,6 +12,7 @@ from mmengine import registry as root
 
 MODELS = root.Registry('model', parent=root.MODELS, scope='aib_mm')
 DATASETS = root.Registry('dataset', parent=root.DATASETS, scope='aib_mm')
+TRANSFORMS = root.Registry('transform', parent=root.TRANSFORMS, scope='aib_mm')
 METRICS = root.Registry('metric', parent=root.METRICS, scope='aib_mm')
 HOOKS = root.Registry('hook', parent=root.HOOKS, scope='aib_mm')
 

@@ -48,6 +48,11 @@ def mean_cell(values: Sequence[float], digits: int) -> str:
     return f'{mean} ± {np.std(values, ddof=1):.{digits}f}'
 
 
+def digits_for(values: Sequence[float]) -> int:
+    """Shares in [0, 1] get three digits, percentages and other numbers two."""
+    return 3 if all(abs(value) <= 1 for value in values) else 2
+
+
 def terminal_table(table: Table) -> TerminalTable:
     """For printing with rich."""
     drawn = TerminalTable(box=box.SIMPLE_HEAD)

@@ -1,6 +1,7 @@
 """tools/benchmark.py: real runs, and what its table says."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -29,7 +30,16 @@ def test_the_table_has_every_mode_and_its_ratio(tmp_path: Path, repo: Path) -> N
     command = [sys.executable, repo / 'tools/benchmark.py', VANILLA, AIB]
     options = ['--size', '32', '32', '--batch', '16', '--rounds', '2', '--threads', '1']
     done = subprocess.run(
-        [*map(str, command), *options, '--samples', '0', '4', '--out', 'table.md'],
+        [
+            *map(str, command),
+            *options,
+            '--samples',
+            '0',
+            '4',
+            '--out',
+            'table.md',
+            'all.json',
+        ],
         cwd=tmp_path,
         env=environment(),
         capture_output=True,
@@ -46,11 +56,67 @@ def test_the_table_has_every_mode_and_its_ratio(tmp_path: Path, repo: Path) -> N
         ('vgg16-narrow_digitscenes', 'training step'),
         ('vgg16-narrow_aib_digitscenes', 'training step'),
     ]
-    ratios = [float(row[3]) for row in rows]
+    assert [row[2] for row in rows] == ['0.31', '0.32'] * 3
+    assert [row[3] for row in rows[:4]] == ['0.059', '0.060', '0.059', '0.154']
+    ratios = [float(row[6]) for row in rows]
     assert ratios[::2] == [1.0] * 3
     # Four encoder passes cost more than one; how much is not for a test.
     assert ratios[3] > ratios[1]
-    assert all(float(row[2]) > 0 and float(row[5]) > 0 for row in rows)
+    assert all(float(row[5]) > 0 and float(row[8]) > 0 for row in rows)
+    first, second = json.loads((tmp_path / 'all.json').read_text())['configs']
+    assert second['config'] == 'vgg16-narrow_aib_digitscenes'
+    assert [mode['mode'] for mode in first['modes']] == [row[1] for row in rows[::2]]
+    assert all(len(mode['seconds']) == 2 for mode in first['modes'])
+    assert first['modes'][0]['parameters'] == 309890
+    assert first['modes'][0]['macs'] == 59355776
+    # Both gradients of every layer, but none of the images.
+    assert first['modes'][2]['macs'] == 3 * 59355776 - 3 * 8 * 9 * 32 * 32
+
+
+def count(tmp_path: Path, *arguments: str | Path) -> dict[str, dict]:
+    out = tmp_path / 'counts.json'
+    options = [
+        '--count-only',
+        '--size',
+        '32',
+        '32',
+        '--threads',
+        '1',
+        '--out',
+        str(out),
+    ]
+    assert benchmark.main([*map(str, arguments), *options]) == 0
+    return {c['config']: c for c in json.loads(out.read_text())['configs']}
+
+
+def test_counts_need_no_clock_and_follow_the_samples(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    found = count(tmp_path, VANILLA, AIB, '--batch', '3')
+    vanilla, aib = found.values()
+    assert vanilla['parameters'] == 309890 and aib['parameters'] == 322948
+    assert vanilla['one_sample'] == vanilla['test'] == 59355776
+    assert vanilla['samples'] == {} and aib['samples'] == dict(L_a=4, L_z=4)
+    assert sum(aib['parts'].values()) == aib['one_sample']
+    # Four encoder passes; 4 x 4 latents are decoded instead of one.
+    decoder = 64 * 64 + 64 * 10
+    encoder = aib['parts']['head'] - decoder
+    extractor = aib['parts']['backbone'] + aib['parts']['neck']
+    assert aib['test'] == extractor + 4 * encoder + 16 * decoder
+    # The two 3x3 convs of the attention on a map of 16x16.
+    assert aib['parts']['neck'] == 2 * 32 * 9 * 16 * 16
+    printed = capsys.readouterr().out
+    assert 'L_a = 4, L_z = 4' in printed and ' ms' not in printed
+
+
+def test_rows_of_a_grid_are_counted(tmp_path: Path) -> None:
+    grid = CONFIGS / 'mmpretrain' / 'grids' / 'table2_digitscenes.py'
+    found = count(tmp_path, grid, '--only', 'vgg_aib', 'vgg_aib_additive')
+    plain, noisy = found.values()
+    assert [name[:1] for name in found] == ['3', '8']
+    assert noisy['samples'] == dict(L_a=4, L_z=4)
+    # Every sample of the noise passes the encoder.
+    assert noisy['test'] > 3.5 * noisy['one_sample'] > 3.5 * plain['parts']['head']
 
 
 @pytest.mark.skipif(importlib.util.find_spec('mmdet') is None, reason='needs mmdet')
@@ -79,6 +145,10 @@ def test_foreign_heads_get_their_hook_and_a_profile_is_printed(
         ([str(VANILLA), '--size', '0', '32'], r'--size must be .* got \[0, 32\]'),
         ([str(VANILLA), '--samples', '-1'], r'--samples must not be .* got \[-1\]'),
         (['absent.py'], r'config absent\.py does not exist'),
+        (
+            [str(VANILLA), '--out', 'table.csv'],
+            r'writes .md and .json files, got table',
+        ),
         ([str(VANILLA), '--rounds', '0'], r'--rounds must be at least 1, got 0'),
     ],
 )

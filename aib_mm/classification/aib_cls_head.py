@@ -11,6 +11,12 @@ from aib_mm.attended import AttendedFeatures
 from aib_mm.encoders import Latent
 from aib_mm.errors import check_count, choose
 from aib_mm.gaussian import kl_elements
+from aib_mm.interpret.uncertainty import (
+    ENTROPY,
+    INFORMATION,
+    mutual_information,
+    predictive_entropy,
+)
 from aib_mm.registry import MODELS, build_part
 
 AVERAGES = ('logit', 'prob')
@@ -124,7 +130,10 @@ class AIBClsHead(ClsHead):
         Behind ``AIBAttention`` the data samples also get ``attention_mean`` and
         ``attention_std``, ``(1, H, W)`` each, of the last level; with a Gaussian
         encoder ``kl_nats``, the divergence of the image's latent (summed over K,
-        averaged over attention samples).
+        averaged over attention samples). All get ``predictive_entropy`` and
+        ``mutual_information``, in nats, of the samples' class probabilities: the
+        entropy of their mean, whatever ``average`` says, and the part of it that comes
+        of their disagreement, which is 0 of one sample.
         """
         logits, latent = self._decode_samples(feats, self.test_samples)
         if self.average == 'prob':
@@ -132,7 +141,11 @@ class AIBClsHead(ClsHead):
         else:
             scores = logits.mean(dim=0)
         predictions = self._get_predictions(scores, data_samples)
-        for name, values in _attributes(feats, latent, len(predictions)).items():
+        attributes = _attributes(feats, latent, len(predictions))
+        probabilities = logits.float().softmax(dim=-1)
+        attributes[ENTROPY] = predictive_entropy(probabilities)
+        attributes[INFORMATION] = mutual_information(probabilities)
+        for name, values in attributes.items():
             for prediction, value in zip(predictions, values, strict=True):
                 prediction.set_field(value, name)
         return predictions

@@ -1,4 +1,4 @@
-"""The classification part of DigitScenes as an mmpretrain dataset."""
+"""The classification and shifted parts of DigitScenes as an mmpretrain dataset."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +9,10 @@ from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
 from aib_mm.digitscenes import CLASSES, PARTS, VERSION, how_to_make, load_meta
 from aib_mm.errors import choose
 from aib_mm.registry import DATASETS
+
+_PART_OF = {
+    split: part for part in ('classification', 'shifted') for split in PARTS[part]
+}
 
 
 @DATASETS.register_module()
@@ -21,8 +25,9 @@ class DigitScenes(CustomDataset):
     ``gt_seg_map``.
 
     Args:
-        data_root: folder of the classification part, which holds ``meta.json``.
-        split: ``train`` or ``test``.
+        data_root: folder of the part, which holds ``meta.json``.
+        split: ``train`` or ``test`` of the classification part; ``photographs``,
+            ``thick`` or ``thin`` of the shifted part.
         kwargs: as for mmpretrain's ``BaseDataset``.
 
     Raises:
@@ -33,7 +38,7 @@ class DigitScenes(CustomDataset):
     METAINFO: ClassVar[dict] = {'classes': CLASSES}
 
     def __init__(self, data_root: str, split: str = 'train', **kwargs: Any) -> None:
-        choose('split', split, PARTS['classification'])
+        choose('split', split, _PART_OF)
         self.split = split
         super().__init__(data_root=data_root, data_prefix=split, **kwargs)
 
@@ -41,8 +46,9 @@ class DigitScenes(CustomDataset):
         """Samples in the order of their class, then of their index."""
         root = Path(self.data_root)
         meta = load_meta(root)
-        remedy = f'{how_to_make(root)} --parts classification --force'
-        for key, expected in (('version', VERSION), ('part', 'classification')):
+        part = _PART_OF[self.split]
+        remedy = f'{how_to_make(root.with_name(part))} --force'
+        for key, expected in (('version', VERSION), ('part', part)):
             if meta.get(key) != expected:
                 raise ValueError(
                     f'{root} has {key} {meta.get(key)!r}, but this dataset reads '

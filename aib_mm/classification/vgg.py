@@ -1,7 +1,7 @@
 """VGG16 for small images, cut into extractor and encoder by configuration."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
@@ -41,10 +41,13 @@ class VGGBlocks(BaseModule):
             the block before. To be set after a modulation or noise that concatenates.
         pointwise: end with a 1×1 conv to 512 (× ``width``) channels and a ReLU.
         norm_cfg: of the 3×3 convs.
+        out_blocks: give the maps of these blocks, each before its last pool, instead of
+            the map after all layers; nothing is built that none of them needs.
 
     Raises:
         ValueError: blocks that do not exist or are not consecutive, a width that leaves
-            no channel.
+            no channel, ``out_blocks`` that are not among ``blocks`` or come with
+            ``pointwise``.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class VGGBlocks(BaseModule):
         in_channels: int | None = None,
         pointwise: bool = False,
         norm_cfg: dict | None = None,
+        out_blocks: Sequence[int] | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -64,32 +68,74 @@ class VGGBlocks(BaseModule):
             raise ValueError(f'blocks must be among {list(BLOCKS)}, got {blocks}')
         if round(64 * width) < 1:
             raise ValueError(f'width must leave at least one channel, got {width!r}')
+        if out_blocks is not None:
+            _check_out_blocks(out_blocks, blocks, pointwise)
+            blocks = blocks[: blocks.index(out_blocks[-1]) + 1]
         norm_cfg = norm_cfg or dict(type='BN')
-        channels = in_channels or _channels_before(blocks[0], width)
-        # Named as in the VGG paper, so that a layer keeps its name wherever the cut is.
-        layers: dict[str, nn.Module] = {}
-        for block in blocks:
-            for i, entry in enumerate(BLOCKS[block], start=1):
-                if entry == POOL:
-                    layers[f'pool{block}_{i}'] = nn.MaxPool2d(2)
-                    continue
-                out = round(int(entry) * width)
-                layers[f'conv{block}_{i}'] = ConvModule(
-                    channels, out, 3, padding=1, norm_cfg=norm_cfg
-                )
-                channels = out
+        before = 3 if blocks[0] == 1 else round(_widest(blocks[0] - 1) * width)
+        layers = _conv_layers(blocks, width, in_channels or before, norm_cfg)
+        self.outputs = [_last_conv(layers, block) for block in out_blocks or ()]
+        while self.outputs and next(reversed(layers)) != self.outputs[-1]:
+            layers.popitem()
+        channels = round(_widest(blocks[-1]) * width)
         if pointwise:
             layers['pointwise'] = ConvModule(channels, round(512 * width), 1)
             channels = round(512 * width)
         self.layers = nn.Sequential(OrderedDict(layers))
         self.out_channels = channels
 
-    def forward(self, x: Tensor) -> tuple[Tensor]:
-        """``(N, in_channels, H, W)`` to one map ``(N, out_channels, H', W')``."""
-        return (self.layers(x),)
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """``(N, in_channels, H, W)`` to one map ``(N, out_channels, H', W')``.
+
+        With ``out_blocks`` to the map of each; the last has ``out_channels``.
+        """
+        if not self.outputs:
+            return (self.layers(x),)
+        maps = []
+        for name, layer in self.layers.named_children():
+            x = layer(x)
+            if name in self.outputs:
+                maps.append(x)
+        return tuple(maps)
 
 
-def _channels_before(block: int, width: float) -> int:
-    if block == 1:
-        return 3
-    return round(max(c for c in BLOCKS[block - 1] if c != POOL) * width)
+def _conv_layers(
+    blocks: Sequence[int], width: float, channels: int, norm_cfg: dict
+) -> dict[str, nn.Module]:
+    """Named as in the VGG paper, so that a layer keeps its name wherever the cut is."""
+    layers: dict[str, nn.Module] = {}
+    for block in blocks:
+        for i, entry in enumerate(BLOCKS[block], start=1):
+            if entry == POOL:
+                layers[f'pool{block}_{i}'] = nn.MaxPool2d(2)
+                continue
+            out = round(int(entry) * width)
+            layers[f'conv{block}_{i}'] = ConvModule(
+                channels, out, 3, padding=1, norm_cfg=norm_cfg
+            )
+            channels = out
+    return layers
+
+
+def _last_conv(layers: Iterable[str], block: int) -> str:
+    return [name for name in layers if name.startswith(f'conv{block}_')][-1]
+
+
+def _widest(block: int) -> int:
+    return max(int(entry) for entry in BLOCKS[block] if entry != POOL)
+
+
+def _check_out_blocks(
+    out_blocks: Sequence[int], blocks: Sequence[int], pointwise: bool
+) -> None:
+    chosen = list(out_blocks)
+    if not chosen or chosen != sorted(set(chosen) & set(blocks)):
+        raise ValueError(
+            f'out_blocks must be some of the blocks {list(blocks)}, in order, got '
+            f'{chosen}'
+        )
+    if pointwise:
+        raise ValueError(
+            f'pointwise comes after the last pool, and out_blocks={chosen} end before '
+            'theirs: leave one of them out'
+        )

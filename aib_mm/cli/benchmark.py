@@ -5,61 +5,52 @@ each of them once, one after the other, so that a machine's bad moment meets the
 """
 
 import argparse
-import importlib
+import json
 import os
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
-from mmengine.config import Config
-from mmengine.logging import MMLogger
-from mmengine.optim import OptimWrapper, build_optim_wrapper
-from mmengine.registry import HOOKS, MODELS, DefaultScope
 from rich.console import Console
 from torch import multiprocessing as mp
-from torch import nn
 
-from aib_mm.attention import AIBAttention
-from aib_mm.cli.common import CfgOptions, guarded, load_config
-from aib_mm.cli.grid_results import cpu_name
+from aib_mm.cli.benchmark_model import TRAIN, Job, MemoryMeter, Subject
+from aib_mm.cli.benchmark_results import (
+    Cost,
+    cost_json,
+    cost_table,
+    count_json,
+    count_table,
+)
+from aib_mm.cli.common import guarded, integer
+from aib_mm.cli.grid_results import machine
+from aib_mm.cli.grid_rows import read_rows
 from aib_mm.cli.toolkits import UsageError, toolkit_of
-from aib_mm.hosts import HOST_PARTS
-from aib_mm.tables import ABSENT, Column, Table, markdown, terminal_table
+from aib_mm.tables import Table, markdown, terminal_table
 
-TRAIN = 'training step'
-MEMORY = 'memory'
-STATUS = Path('/proc/self/status')
-
-
-@dataclass(frozen=True)
-class Job:
-    """One config as its process gets it."""
-
-    config: str
-    options: dict[str, Any]
-    size: tuple[int, int]
-    batch: int
-    device: str
-    threads: int
+PLAIN_WIDTH = 200  # of the table where the output is no terminal
+OUT_SUFFIXES = ('.md', '.json')
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(
         prog='benchmark.py',
-        description='Time and memory of a training step and of prediction, of every '
-        'config beside the first. Random weights and random images: nothing is loaded.',
+        description='Parameters, multiply-accumulates, time and memory of a training '
+        'step and of prediction, of every config beside the first. Random weights and '
+        'random images: nothing is loaded.',
     )
     parser.add_argument(
-        'configs', nargs='+', metavar='CONFIG', help='config files; ratios to the first'
+        'configs',
+        nargs='+',
+        metavar='CONFIG',
+        help='config files, or grid files; ratios to the first',
+    )
+    parser.add_argument(
+        '--only', nargs='+', default=[], metavar='NAME', help='rows, as in grid.py'
     )
     parser.add_argument(
         '--size', nargs=2, type=int, default=[512, 512], metavar=('H', 'W')
@@ -75,6 +66,12 @@ def make_parser() -> argparse.ArgumentParser:
         help='L_a at test; 0 also takes the mean latent (0 1 4)',
     )
     parser.add_argument('--no-train', action='store_true', help='prediction only')
+    parser.add_argument(
+        '--count-only',
+        action='store_true',
+        help='only count parameters and multiply-accumulates: with one sample, and '
+        'with as many as each config tests with',
+    )
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='a GPU if there is')
     parser.add_argument(
         '--threads', type=int, default=os.cpu_count(), help='of the CPU (all cores)'
@@ -82,24 +79,67 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=CfgOptions,
+        action='extend',
+        default=[],
         metavar='KEY=VALUE',
         help='override settings of all configs, as in train.py',
     )
     parser.add_argument(
         '--profile',
-        type=int,
+        type=integer(0),
         default=0,
         metavar='N',
         help='also print the N operators that take most of a pass, mode by mode, of '
         'the last config',
     )
-    parser.add_argument('--out', help='also write the table here, as Markdown')
+    parser.add_argument(
+        '--out',
+        nargs='+',
+        default=[],
+        metavar='FILE',
+        help='also write the table (.md) or all numbers (.json) here',
+    )
     return parser
 
 
 def benchmark(args: argparse.Namespace) -> None:
-    """Measure as the options say and print the table."""
+    """Measure as the options say, print and write the table."""
+    _check(args)
+    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    jobs = [
+        Job(
+            row,
+            tuple(args.cfg_options),
+            tuple(args.size),
+            args.batch,
+            device,
+            args.threads,
+        )
+        for row in read_rows(args.configs, args.only)
+    ]
+    for job in jobs:
+        toolkit_of(job.row.load(job.options))
+    names = [job.row.title for job in jobs]
+    if args.count_only:
+        torch.set_num_threads(args.threads)
+        counts = [Subject(job).count() for job in jobs]
+        table, content = count_table(names, counts), count_json(names, counts)
+        profiles: dict[str, str] = {}
+    else:
+        measured, profiles = _measure(jobs, args)
+        table, content = cost_table(names, measured), cost_json(names, measured)
+    notes = _notes(args, device)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=PLAIN_WIDTH)
+    console.print(terminal_table(table))
+    print('\n'.join(notes))
+    for mode, profile in profiles.items():
+        print(f'\n{names[-1]}, {mode}:\n{profile}')
+    _write(args, table, notes, content, device)
+
+
+def _check(args: argparse.Namespace) -> None:
     for name in ('batch', 'rounds', 'threads'):
         if getattr(args, name) < 1:
             raise UsageError(f'--{name} must be at least 1, got {getattr(args, name)}')
@@ -107,20 +147,17 @@ def benchmark(args: argparse.Namespace) -> None:
         raise UsageError(f'--size must be at least 1 1, got {args.size}')
     if min(args.samples) < 0:
         raise UsageError(f'--samples must not be negative, got {args.samples}')
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    jobs = [
-        Job(
-            config,
-            dict(args.cfg_options or {}),
-            tuple(args.size),
-            args.batch,
-            device,
-            args.threads,
-        )
-        for config in args.configs
-    ]
-    for job in jobs:
-        toolkit_of(load_config(job.config, job.options))
+    for path in args.out:
+        if Path(path).suffix not in OUT_SUFFIXES:
+            raise UsageError(
+                f'--out writes {" and ".join(OUT_SUFFIXES)} files, got {path}'
+            )
+
+
+def _measure(
+    jobs: Sequence[Job], args: argparse.Namespace
+) -> tuple[dict[str, list[Cost]], dict[str, str]]:
+    """Costs by mode, in the order of the jobs, and the profiles asked for."""
     # The test goes first: what training has allocated would count as its memory.
     modes = [f'test, L_a = {count}' for count in args.samples]
     modes += [] if args.no_train else [TRAIN]
@@ -129,22 +166,7 @@ def benchmark(args: argparse.Namespace) -> None:
         profiles = {
             mode: workers.profile(mode, args.profile) for mode in modes if args.profile
         }
-    table = _table([Path(job.config).stem for job in jobs], measured)
-    Console().print(terminal_table(table))
-    notes = _notes(args, device)
-    print('\n'.join(notes))
-    for mode, profile in profiles.items():
-        print(f'\n{Path(jobs[-1].config).stem}, {mode}:\n{profile}')
-    if args.out:
-        Path(args.out).write_text(markdown(table, notes), encoding='utf-8')
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of one config and mode: seconds of every round, and peak memory in MiB."""
-
-    seconds: list[float]
-    memory: float
+    return measured, profiles
 
 
 class _Workers:
@@ -175,19 +197,27 @@ class _Workers:
         seconds: list[list[float]] = [[] for _ in self.pipes]
         for number in range(rounds + 1):
             for pipe, found in zip(self.pipes, seconds, strict=True):
-                elapsed = self._ask(pipe, mode)
+                elapsed = self._ask(pipe, 'seconds', mode)
                 if number > 0:  # the first one warms up
                     found.append(elapsed)
-        memory = [self._ask(pipe, MEMORY) for pipe in self.pipes]
-        return [Cost(found, peak) for found, peak in zip(seconds, memory, strict=True)]
+        memory = [self._ask(pipe, 'memory') for pipe in self.pipes]
+        return [
+            Cost(
+                found,
+                peak,
+                self._ask(pipe, 'macs', mode),
+                self._ask(pipe, 'parameters'),
+            )
+            for pipe, found, peak in zip(self.pipes, seconds, memory, strict=True)
+        ]
 
     def profile(self, mode: str, rows: int) -> str:
         """The operators of one pass of the last config, the longest first."""
-        return self._ask(self.pipes[-1], mode, rows)
+        return self._ask(self.pipes[-1], 'profile', mode, rows)
 
-    def _ask(self, pipe: Connection, mode: str, profile_rows: int = 0) -> Any:
-        pipe.send((mode, profile_rows))
+    def _ask(self, pipe: Connection, *request: Any) -> Any:
         try:
+            pipe.send(request)
             return pipe.recv()
         except (EOFError, ConnectionError) as error:
             raise UsageError(
@@ -196,150 +226,57 @@ class _Workers:
 
 
 def _work(job: Job, pipe: Connection) -> None:
-    """Answer requests until the pipe is closed."""
+    """Answer requests, a name of what is measured and its arguments, until closed."""
     torch.set_num_threads(job.threads)
-    torch.manual_seed(0)
-    # Every initialised parameter would be a line.
-    MMLogger.get_current_instance().setLevel('ERROR')
-    meter = _MemoryMeter(job.device)
-    cfg = load_config(job.config, job.options)
-    model = _build(cfg).to(job.device)
-    part = importlib.import_module(f'{HOST_PARTS[cfg.default_scope]}.random_batch')
-    # An RPN has one class, a backbone without a classifier None.
-    classes = max(getattr(m, 'num_classes', None) or 1 for m in model.modules())
-    data = part.random_batch(job.batch, job.size, classes)
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    for hook in cfg.get('custom_hooks') or []:
-        if hook['type'] == 'AIBLossHook':  # without it a foreign head cannot train
-            HOOKS.build(hook).before_train(SimpleNamespace(model=model))
+    meter = MemoryMeter(job.device)
+    subject = Subject(job)
     while True:
         try:
-            mode, profile_rows = pipe.recv()
+            what, *arguments = pipe.recv()
         except EOFError:
             return
-        if mode == MEMORY:
+        if what == 'memory':
             pipe.send(meter.take())
-            continue
-        step = _prepare(mode, model, data, wrapper)
-        if profile_rows:
-            pipe.send(_profiled(step, profile_rows))
         else:
-            pipe.send(_timed(step, job.device))
-
-
-def _prepare(
-    mode: str, model: nn.Module, data: dict[str, list], wrapper: OptimWrapper
-) -> Callable[[], Any]:
-    """Set the model to a mode and give what is measured."""
-    model.train(mode == TRAIN)
-    if mode == TRAIN:
-        return partial(model.train_step, data, wrapper)
-    _set_samples(model, int(mode.rpartition(' ')[2]))
-    return torch.no_grad()(partial(model.test_step, data))
-
-
-def _build(cfg: Config) -> nn.Module:
-    if 'init_cfg' in cfg.model.backbone:
-        cfg.model.backbone.init_cfg = None  # nothing is downloaded
-    cfg.model.pop('pretrained', None)
-    # As the Runner does.
-    cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor', {}))
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = MODELS.build(cfg.model)
-        model.init_weights()
-    return model
-
-
-def _set_samples(model: nn.Module, count: int) -> None:
-    """L_a of the attention, and no latent sample where it is 0."""
-    for module in model.modules():
-        if isinstance(module, AIBAttention):
-            module.test_samples = count
-        elif hasattr(module, 'test_samples'):
-            module.test_samples = min(count, 1)
-
-
-def _profiled(step: Callable[[], Any], rows: int) -> str:
-    with torch.profiler.profile() as found:
-        step()
-    return found.key_averages().table(
-        sort_by='self_cpu_time_total', row_limit=rows, max_name_column_width=40
-    )
-
-
-def _timed(step: Callable[[], Any], device: str) -> float:
-    """Seconds of a call: of the CPU's time there, by the clock on a GPU.
-
-    CPU time is blind to what else the machine does meanwhile.
-    """
-    clock = time.process_time if device == 'cpu' else time.perf_counter
-    if device == 'cuda':
-        torch.cuda.synchronize()
-    start = clock()
-    step()
-    if device == 'cuda':
-        torch.cuda.synchronize()
-    return clock() - start
-
-
-class _MemoryMeter:
-    """Peak memory of a GPU, or of the process above what it had before the model."""
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-        self.start = 0.0 if device == 'cuda' else _status('VmRSS')
-
-    def take(self) -> float:
-        """MiB since the last call; the peak of a process only Linux tells."""
-        if self.device == 'cuda':
-            peak = torch.cuda.max_memory_allocated() / 2**20
-            torch.cuda.reset_peak_memory_stats()
-            return peak
-        peak = _status('VmHWM') - self.start
-        Path('/proc/self/clear_refs').write_text('5')  # sets the peak back
-        return peak
-
-
-def _status(key: str) -> float:
-    """A field of Linux' process status, in MiB."""
-    for line in STATUS.read_text().splitlines():
-        if line.startswith(key):
-            return int(line.split()[1]) / 1024
-    raise KeyError(f'{STATUS} has no {key}')
-
-
-def _table(names: Sequence[str], measured: dict[str, list[Cost]]) -> Table:
-    heads = ('config', 'mode', 'ms', 'ratio', 'spread', 'MiB', 'MiB ratio')
-    rows = [
-        [name, mode, *_cells(cost, costs[0])]
-        for mode, costs in measured.items()
-        for name, cost in zip(names, costs, strict=True)
-    ]
-    return Table([Column(head) for head in heads], rows)
-
-
-def _cells(cost: Cost, base: Cost) -> list[str]:
-    ratios = [a / b for a, b in zip(cost.seconds, base.seconds, strict=True)]
-    spread = f'{min(ratios):.2f}–{max(ratios):.2f}' if cost is not base else ABSENT
-    return [
-        f'{1000 * statistics.median(cost.seconds):.1f}',
-        f'{statistics.median(ratios):.3f}',
-        spread,
-        f'{cost.memory:.0f}',
-        f'{cost.memory / base.memory:.2f}',
-    ]
+            pipe.send(getattr(subject, what)(*arguments))
+            if what == 'macs':
+                meter.take()  # counting is no part of the next mode
 
 
 def _notes(args: argparse.Namespace, device: str) -> list[str]:
-    name = torch.cuda.get_device_name() if device == 'cuda' else cpu_name()
-    clock = 'CPU time of all threads' if device == 'cpu' else 'wall time'
     height, width = args.size
-    return [
-        f'{clock}, median of {args.rounds} rounds; ratios are of the same round.',
-        f'{args.batch} images of {height}x{width}; {name}, {args.threads} threads; '
-        f'torch {torch.__version__}.',
-        f'Command: {" ".join(["python", *sys.argv])}',
+    notes = [
+        'GMAC: multiply-accumulates of convolutions and matrix products for one image '
+        f'of {height}x{width}, in 10⁹.'
     ]
+    if not args.count_only:
+        facts = machine()
+        clock = 'CPU time of all threads' if device == 'cpu' else 'wall time'
+        name = facts['gpu'] if device == 'cuda' else facts['cpu']
+        notes += [
+            f'{clock} of {args.batch} images, median of {args.rounds} rounds; ratios '
+            'are of the same round.',
+            f'{name}, {args.threads} threads; torch {facts["torch"]}.',
+        ]
+    return [*notes, f'Command: {" ".join(["python", *sys.argv])}']
+
+
+def _write(
+    args: argparse.Namespace,
+    table: Table,
+    notes: Sequence[str],
+    content: list[dict[str, Any]],
+    device: str,
+) -> None:
+    about = dict(
+        command=sys.argv, size=args.size, batch=args.batch, device=device, **machine()
+    )
+    for path in map(Path, args.out):
+        if path.suffix == '.json':
+            text = json.dumps(dict(about=about, configs=content), indent=2) + '\n'
+        else:
+            text = markdown(table, notes)
+        path.write_text(text, encoding='utf-8')
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import torch
 from mmengine.config import Config, DictAction
@@ -18,6 +19,8 @@ from mmengine.utils import import_modules_from_strings
 from aib_mm.checkpoint import CheckpointError
 from aib_mm.cli.toolkits import UsageError
 from aib_mm.distributed import prepare_cpu_distributed, shut_down
+from aib_mm.errors import DataError
+from aib_mm.non_finite import NonFiniteLossError
 from aib_mm.version import __version__
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -211,8 +214,23 @@ def guarded(
     args = parser.parse_args(argv)
     try:
         code = program(args)
-    except (UsageError, CheckpointError) as error:
+    except (UsageError, CheckpointError, DataError) as error:
+        print(f'{parser.prog}: error: {_cause(error)}', file=sys.stderr)
+        return 2
+    except NonFiniteLossError as error:
         print(f'{parser.prog}: error: {error}', file=sys.stderr)
+        return 1
+    except URLError as error:  # a host's dataset or weights
+        print(
+            f'{parser.prog}: error: a download failed ({error}); where there is no '
+            f'network, put the file where the config looks for it',
+            file=sys.stderr,
+        )
         return 2
     shut_down()
     return code or 0
+
+
+def _cause(error: Exception) -> str:
+    """The message; from a loader's worker process torch hands a whole traceback on."""
+    return str(error).rpartition(f'{type(error).__name__}: ')[2].rstrip()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aib_mm.digitscenes import (
+    DEFAULT_PARTS,
     PARTS,
     DigitScenesSpec,
     SetError,
@@ -47,6 +48,7 @@ def _generate(args: argparse.Namespace) -> None:
         scene_size=args.scene_size,
         scenes_train=args.scenes_train,
         scenes_val=args.scenes_val,
+        shifted=args.shifted,
     )
     start = time.perf_counter()
     made = generate(args.out, spec, args.parts, args.workers, args.force)
@@ -74,7 +76,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add('--out', type=Path, default=Path('data/digitscenes'), help='folder of the set')
-    add('--parts', nargs='+', choices=list(PARTS), default=list(PARTS), help='what')
+    add(
+        '--parts',
+        nargs='+',
+        choices=list(PARTS),
+        default=list(DEFAULT_PARTS),
+        help='what',
+    )
     add('--seed', type=int, default=_DEFAULTS.seed, help='of everything random')
     add('--size', type=int, default=_DEFAULTS.size, help='side of an image, pixels')
     add('--train', type=int, default=_DEFAULTS.train, help='images for training')
@@ -82,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     add('--scene-size', type=int, default=_DEFAULTS.scene_size, help='side of a scene')
     add('--scenes-train', type=int, default=_DEFAULTS.scenes_train, help='scenes')
     add('--scenes-val', type=int, default=_DEFAULTS.scenes_val, help='scenes')
+    add('--shifted', type=int, default=_DEFAULTS.shifted, help='of each shifted split')
     add('--workers', type=int, default=None, help='processes (None: the usable cores)')
     add('--force', action='store_true', help='replace a set that is there')
     add('--verify', action='store_true', help='only check what is there')

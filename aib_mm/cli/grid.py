@@ -2,6 +2,7 @@
 
 import argparse
 import fcntl
+import itertools
 import json
 import os
 import shlex
@@ -18,9 +19,10 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import Progress
 
-from aib_mm.cli.common import CfgOptions, guarded, integer, load_config
+from aib_mm.cli.common import guarded, integer, load_config
 from aib_mm.cli.grid_progress import ShownRun, make_progress, say
 from aib_mm.cli.grid_results import GridResults
+from aib_mm.cli.grid_rows import Row, read_rows
 from aib_mm.cli.grid_run import Execution, Result, Run, RunFailed, Stopped, finished
 from aib_mm.cli.toolkits import UsageError, toolkit_of
 from aib_mm.tables import markdown, terminal_table
@@ -36,14 +38,26 @@ def make_parser() -> argparse.ArgumentParser:
         description='Train and test every config with every seed, in processes of '
         'their own, and collect one table. Started again it goes on where it was.',
     )
-    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config files')
+    parser.add_argument(
+        'configs',
+        nargs='+',
+        metavar='CONFIG',
+        help='config files, and grid files, which name configs with options',
+    )
+    parser.add_argument(
+        '--only',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='rows of these names, with * and ? as in a shell (all)',
+    )
     parser.add_argument(
         '--seeds', nargs='+', type=integer(0), default=[0], help='seeds (0)'
     )
     parser.add_argument(
         '--out',
-        default='work_dirs/grid',
-        help='folder of the runs and the table (%(default)s)',
+        help='folder of the runs and the table (work_dirs/NAME for a grid file NAME.py '
+        'alone, else work_dirs/grid)',
     )
     parser.add_argument(
         '--jobs',
@@ -69,9 +83,15 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=CfgOptions,
+        action='extend',
+        default=[],
         metavar='KEY=VALUE',
         help='override settings of all configs, as in train.py',
+    )
+    parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='only print the command that trains each run by itself',
     )
     parser.add_argument(
         '--force', action='store_true', help='train again what is already trained'
@@ -85,15 +105,23 @@ def grid(args: argparse.Namespace, argv: Sequence[str]) -> int:
     Raises:
         UsageError: a config or an option that cannot work; nothing was trained then.
     """
-    names = _names(args.configs)
-    titles = _titles(args.title, names)
-    configs = [load_config(path, args.cfg_options) for path in args.configs]
+    rows = read_rows(args.configs, args.only)
+    names = [row.name for row in rows]
+    titles = _titles(args.title, rows)
+    configs = [row.load(args.cfg_options) for row in rows]
     for cfg in configs:
         _check(cfg)
+    seeds = list(dict.fromkeys(args.seeds))
+    folder = args.out or _default_folder(args.configs, rows)
+    if args.dry_run:
+        for seed, row in itertools.product(seeds, rows):
+            work_dir = os.path.join(folder, row.name, f'seed{seed}')
+            print(row.command(work_dir, seed, args.cfg_options))
+        return 0
     console = Console()
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH)
-    out = Path(args.out).resolve()
+    out = Path(folder).resolve()
     environment = _environment(args.jobs)
     with _locked(out):
         resolved = [
@@ -104,7 +132,7 @@ def grid(args: argparse.Namespace, argv: Sequence[str]) -> int:
             titles=titles,
             runs=[
                 Run.of(cfg, name, seed, out / name)
-                for seed in dict.fromkeys(args.seeds)
+                for seed in seeds
                 for cfg, name in zip(resolved, names, strict=True)
             ],
             metrics=args.metrics,
@@ -120,25 +148,20 @@ def grid(args: argparse.Namespace, argv: Sequence[str]) -> int:
     return int(bool(results.failures))
 
 
-def _names(paths: Sequence[str]) -> list[str]:
-    names = [Path(path).stem for path in paths]
-    for name in names:
-        if names.count(name) > 1:
-            same = [path for path in paths if Path(path).stem == name]
-            raise UsageError(
-                f'{" and ".join(same)} would share the folder {name}: rename one, or '
-                f'run them with different --out'
-            )
-    return names
+def _default_folder(paths: Sequence[str], rows: Sequence[Row]) -> str:
+    """Grid files of several data sets name their rows alike."""
+    alone = len(paths) == 1 and rows[0].is_listed
+    return f'work_dirs/{Path(paths[0]).stem if alone else "grid"}'
 
 
-def _titles(options: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    titles = {name: name for name in names}
+def _titles(options: Sequence[str], rows: Sequence[Row]) -> dict[str, str]:
+    titles = {row.name: row.title for row in rows}
     for option in options:
         name, sign, title = option.partition('=')
         if not sign or name not in titles:
             raise UsageError(
-                f'--title takes NAME=TITLE with NAME one of {names}, got {option!r}'
+                f'--title takes NAME=TITLE with NAME one of {list(titles)}, got '
+                f'{option!r}'
             )
         titles[name] = title
     return titles

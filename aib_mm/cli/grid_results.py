@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from aib_mm.cli.grid_run import Result, Run
-from aib_mm.tables import Column, Table, mean_cell
+from aib_mm.tables import Column, Table, digits_for, mean_cell
 from aib_mm.version import __version__
 
 
@@ -51,7 +51,7 @@ class GridResults:
         """One row a config: mean ± sample standard deviation over its seeds."""
         names = list(self.metrics) or self.reported()
         columns = ['config', 'seeds', *names, 'train s', 'test s']
-        digits = {name: _digits(self._values(name)) for name in names}
+        digits = {name: digits_for(self._values(name)) for name in names}
         rows = []
         for config, title in self.titles.items():
             done = self._done(config)
@@ -146,8 +146,3 @@ def cpu_name() -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _digits(values: Sequence[float]) -> int:
-    """Shares in [0, 1] get three digits, percentages and other numbers two."""
-    return 3 if all(abs(value) <= 1 for value in values) else 2

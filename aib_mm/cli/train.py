@@ -1,15 +1,15 @@
 """``tools/train.py``: train any config of mmpretrain, mmdet or mmseg."""
 
 import argparse
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.runner import find_latest_checkpoint
 
-from aib_mm.checkpoint import RESUME_KEYS, check_checkpoint
+from aib_mm.checkpoint import RESUME_KEYS, check_checkpoint, latest_checkpoint
 from aib_mm.cli.common import (
     LOADERS,
     add_shared_options,
@@ -20,6 +20,13 @@ from aib_mm.cli.common import (
     set_loader_options,
 )
 from aib_mm.cli.toolkits import UsageError, toolkit_of
+from aib_mm.damaged_data import ON_DAMAGE, check_coco
+from aib_mm.non_finite import NonFiniteLossHook
+from aib_mm.random_state import RandomStateHook
+from aib_mm.safe_checkpoint import SafeCheckpointHook
+
+#: What a training gets here whatever its config says.
+SAFEGUARDS = (RandomStateHook, SafeCheckpointHook, NonFiniteLossHook)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -49,6 +56,12 @@ def make_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='switch persistent_workers off in the data loaders',
     )
+    parser.add_argument(
+        '--check-data',
+        choices=[*ON_DAMAGE, 'off'],
+        default='stop',
+        help='what to do at a damaged image or annotation (%(default)s)',
+    )
     add_shared_options(parser)
     return parser
 
@@ -77,6 +90,8 @@ def configure(args: argparse.Namespace) -> Config:
         no_pin_memory=args.no_pin_memory,
         no_persistent_workers=args.no_persistent_workers,
     )
+    if args.check_data != 'off':
+        _check_data(cfg, args.check_data)
     return cfg
 
 
@@ -109,26 +124,67 @@ def _enable_lr_scaling(cfg: Config) -> None:
     scaling.enable = True
 
 
+def _check_data(cfg: Config, on_damage: str) -> None:
+    """Check annotation files now, and the files of each sample when it is loaded."""
+    check = dict(type='CheckSample', on_damage=on_damage)
+    for dataset in _innermost_datasets(cfg.train_dataloader.get('dataset')):
+        pipeline = dataset.get('pipeline')
+        # Images that a backend fetches are its own to check.
+        if not pipeline or pipeline[0].get('backend_args'):
+            continue
+        annotations = str(dataset.get('ann_file') or '')
+        if annotations.endswith('.json') and os.environ.get('RANK', '0') == '0':
+            check_coco(Path(dataset.get('data_root') or '', annotations), on_damage)
+        dataset['pipeline'] = [check, *pipeline]
+    # For the toolkits' own tools, which read the config in the work folder.
+    imports = dict(cfg.get('custom_imports') or {})
+    imports['imports'] = list(dict.fromkeys([*imports.get('imports', []), 'aib_mm']))
+    cfg.custom_imports = imports
+
+
+def _innermost_datasets(node: Any) -> Iterator[dict]:
+    """The data sets that load files, below those that mix or repeat them."""
+    if isinstance(node, list | tuple):
+        for child in node:
+            yield from _innermost_datasets(child)
+    elif isinstance(node, dict):
+        inner = [node[key] for key in ('dataset', 'datasets') if key in node]
+        if inner:
+            yield from _innermost_datasets(inner)
+        else:
+            yield node
+
+
 def _set_start(cfg: Config, resume: str | None) -> None:
     """Decide between a checkpoint to resume, one to start from, and neither."""
     if resume == 'auto':
-        latest = None
-        if Path(cfg.work_dir, 'last_checkpoint').is_file():
-            latest = find_latest_checkpoint(cfg.work_dir)
+        latest = latest_checkpoint(cfg.work_dir)
         # Without one, load_from stays: a first run may well start from a checkpoint.
         cfg.resume = latest is not None
         cfg.load_from = latest or cfg.get('load_from')
     elif resume is not None:
         cfg.resume = True
         cfg.load_from = resume
-    if cfg.get('load_from'):
-        check_checkpoint(cfg.load_from, RESUME_KEYS if cfg.get('resume') else ())
+    if not cfg.get('load_from'):
+        return
+    keys = RESUME_KEYS if cfg.get('resume') else ()
+    checkpoint = check_checkpoint(cfg.load_from, keys)
+    if cfg.get('resume') and checkpoint is not None:
+        # mmengine takes it over when the data loader has been built with another one.
+        randomness = dict(cfg.get('randomness') or {})
+        if randomness.get('seed') is None:
+            cfg.randomness = {**randomness, 'seed': checkpoint['meta'].get('seed')}
 
 
 def train(args: argparse.Namespace) -> None:
     """Train as the options say."""
     cfg = configure(args)
-    build_runner(cfg).train()
+    runner = build_runner(cfg)
+    # Not in the config: the toolkits' own tools read the one in the work folder.
+    for kind in SAFEGUARDS:
+        if not any(isinstance(hook, kind) for hook in runner.hooks):
+            runner.register_hook(kind())
+    runner.train()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

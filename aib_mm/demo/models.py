@@ -1,7 +1,8 @@
 """Which models the demo compares: one row each, in the order of the tables.
 
 Rows outside the demo are for the GPU, and for ``docs/selectivity.md``, which changes
-one thing at a time; ``--models`` takes them by name.
+one thing at a time (``configs/mmpretrain/grids/selectivity_digitscenes.py``);
+``--models`` takes them by name.
 """
 
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aib_mm
+from aib_mm.cli.grid_rows import parse_options, read_rows
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,37 @@ class DemoModel:
     in_demo: bool = False
 
 
-def _study(name: str, title: str, about: str, **options: Any) -> DemoModel:
-    """A row that changes one thing of ``aib_scale``."""
-    dotted = {key.replace('__', '.'): v for key, v in options.items()}
-    config = 'vgg16-narrow_aib_scale_digitscenes.py'
-    return DemoModel(name, config, title, about, dotted)
+def config_path(name: str) -> Path:
+    """A config of ``configs/mmpretrain`` in an installed package or in the checkout.
+
+    Raises:
+        FileNotFoundError: neither has it.
+    """
+    package = Path(aib_mm.__file__).resolve().parent
+    folders = (package / '.mim' / 'configs', package.parent / 'configs')
+    for folder in folders:
+        path = folder / 'mmpretrain' / name
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f'config mmpretrain/{name} is in none of '
+        f'{", ".join(map(str, folders))}: install aib_mm anew (make setup)'
+    )
+
+
+def _study() -> list[DemoModel]:
+    """One thing changed at a time: the rows of a grid file."""
+    rows = read_rows([str(config_path('grids/selectivity_digitscenes.py'))])
+    return [
+        DemoModel(
+            row.name,
+            Path(row.config).name,
+            row.title,
+            row.about,
+            parse_options(row.options),
+        )
+        for row in rows
+    ]
 
 
 MODELS = (
@@ -63,65 +91,7 @@ MODELS = (
         'The same, its attention scores rounded to the nearest of 20 learnt anchors.',
         in_demo=True,
     ),
-    DemoModel(
-        'aib_scale',
-        'vgg16-narrow_aib_scale_digitscenes.py',
-        'VGG16-aib, scale',
-        "Modulation 'scale': without the residual, what is not attended to is lost.",
-    ),
-    DemoModel(
-        'aib_qt_scale',
-        'vgg16-narrow_aib_qt_scale_digitscenes.py',
-        'VGG16-aib-qt, scale',
-        'The same, its attention scores rounded to the nearest of 20 learnt anchors.',
-    ),
-    DemoModel(
-        'aib_selective',
-        'vgg16-narrow_aib_selective_digitscenes.py',
-        'VGG16-aib, scale, start 0.05',
-        'Modulation by scaling, and scores that start at 0.05 instead of 0.5.',
-    ),
-    DemoModel(
-        'aib_low_start',
-        'vgg16-narrow_aib_digitscenes.py',
-        'VGG16-aib, start 0.05',
-        "The paper's modulation, and scores that start at 0.05 instead of 0.5.",
-        {'model.neck.initial_score': 0.05},
-    ),
-    _study(
-        'scale_beta0',
-        'scale, beta 0',
-        'No price on information.',
-        model__head__aib_loss=dict(type='AIBLoss', beta=0.0),
-    ),
-    _study(
-        'scale_beta0.1',
-        'scale, beta 0.1',
-        'Ten times the price on information.',
-        model__head__aib_loss=dict(type='AIBLoss', beta=0.1),
-    ),
-    _study(
-        'scale_sum',
-        'scale, KL summed',
-        "The divergence summed over the latent, at the paper's beta.",
-        model__head__aib_loss=dict(
-            type='AIBLoss', kl=dict(type='GaussianKL', reduction='sum')
-        ),
-    ),
-    _study(
-        'scale_noise',
-        'scale, more noise',
-        'Scores that start with a standard deviation of 0.31 instead of 0.007.',
-        model__neck__std_shift=1.0,
-    ),
-    _study(
-        'scale_long',
-        'scale, 12 epochs',
-        'Twice the schedule.',
-        train_cfg__max_epochs=12,
-        train_cfg__val_interval=12,
-        param_scheduler__total_steps=12,
-    ),
+    *_study(),
     *(
         DemoModel(
             name,
@@ -136,21 +106,3 @@ MODELS = (
         )
     ),
 )
-
-
-def config_path(model: DemoModel) -> Path:
-    """The model's config in an installed package or in the checkout.
-
-    Raises:
-        FileNotFoundError: neither has it.
-    """
-    package = Path(aib_mm.__file__).resolve().parent
-    folders = (package / '.mim' / 'configs', package.parent / 'configs')
-    for folder in folders:
-        path = folder / 'mmpretrain' / model.config
-        if path.is_file():
-            return path
-    raise FileNotFoundError(
-        f'config mmpretrain/{model.config} is in none of '
-        f'{", ".join(map(str, folders))}: install aib_mm anew (make setup)'
-    )

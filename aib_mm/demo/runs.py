@@ -83,7 +83,7 @@ class Task:
             'val_cfg': None,
             **self.model.options,
         }
-        cfg = load_config(str(config_path(self.model)), options)
+        cfg = load_config(str(config_path(self.model.config)), options)
         if self.epochs is not None:
             _set_epochs(cfg, self.epochs)
         return cfg

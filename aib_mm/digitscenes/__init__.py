@@ -2,7 +2,14 @@
 
 from aib_mm.digitscenes.generate import generate
 from aib_mm.digitscenes.sources import SourceError
-from aib_mm.digitscenes.spec import CLASSES, NAME, PARTS, VERSION, DigitScenesSpec
+from aib_mm.digitscenes.spec import (
+    CLASSES,
+    DEFAULT_PARTS,
+    NAME,
+    PARTS,
+    VERSION,
+    DigitScenesSpec,
+)
 from aib_mm.digitscenes.state import (
     SetError,
     how_to_make,
@@ -13,6 +20,7 @@ from aib_mm.digitscenes.state import (
 
 __all__ = [
     'CLASSES',
+    'DEFAULT_PARTS',
     'NAME',
     'PARTS',
     'VERSION',

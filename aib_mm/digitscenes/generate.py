@@ -15,13 +15,18 @@ from rich.progress import track
 
 from aib_mm.digitscenes import files
 from aib_mm.digitscenes.render import draw_classification, draw_scene
+from aib_mm.digitscenes.shifts import SIDES as SHIFTED_SIDES
+from aib_mm.digitscenes.shifts import load_shifted
 from aib_mm.digitscenes.sources import PHOTOS, Source, load_sources
-from aib_mm.digitscenes.spec import CLASSES, PARTS, DigitScenesSpec
+from aib_mm.digitscenes.spec import CLASSES, DEFAULT_PARTS, PARTS, DigitScenesSpec
 from aib_mm.digitscenes.state import check_replaceable, is_complete, write_meta
 from aib_mm.errors import check_count
 
-#: Split -> side of the partition of digits and photographs.
-_SIDES = {'train': 'train', 'test': 'test', 'val': 'test'}
+#: Split -> side of the partition of photographs.
+_SIDES = {'train': 'train', 'test': 'test', 'val': 'test', **SHIFTED_SIDES}
+#: Shifted images take the random numbers of the test images, so that each is one of
+#: them with one thing changed.
+_STREAMS = {('shifted', split): ('classification', 'test') for split in SHIFTED_SIDES}
 _CHUNK = 50  # samples a process takes at a time
 
 
@@ -48,7 +53,7 @@ class _Written:
 def generate(
     root: str | Path,
     spec: DigitScenesSpec | None = None,
-    parts: Iterable[str] = tuple(PARTS),
+    parts: Iterable[str] = DEFAULT_PARTS,
     num_workers: int | None = None,
     force: bool = False,
     progress: bool = True,
@@ -61,7 +66,7 @@ def generate(
     Args:
         root: folder of the set; each part is a folder in it.
         spec: seed and parameters; the defaults when None.
-        parts: names of :data:`PARTS`.
+        parts: names of :data:`PARTS`; by default all but ``shifted``.
         num_workers: processes; the usable cores when None.
         force: make every part anew, also one with other parameters.
         progress: show a bar per split.
@@ -89,6 +94,9 @@ def generate(
         for part in missing:
             check_replaceable(root / part)
         sources = load_sources()
+        sources['val'] = sources['test']
+        if 'shifted' in missing:
+            sources |= load_shifted(sources['test'])
         root.mkdir(parents=True, exist_ok=True)
         for part in missing:
             _make(root / part, part, spec, sources, num_workers, progress, force)
@@ -111,7 +119,7 @@ def _make(
         digests: files.Digests = {}
         shares = {}
         for split in PARTS[part]:
-            job = _Job(draft, part, split, sources[_SIDES[split]], spec)
+            job = _Job(draft, part, split, sources[split], spec)
             written = _run(job, spec.count(part, split), num_workers, progress)
             for sample in written:
                 digests |= sample.digests
@@ -131,6 +139,7 @@ def _make_folders(draft: Path, part: str) -> None:
     below = {
         'classification': ('{0}/{1}', 'masks/{0}/{1}'),
         'scenes': ('images/{0}', 'masks/{0}', 'annotations'),
+        'shifted': ('{0}/{1}', 'masks/{0}/{1}'),
     }[part]
     for split in PARTS[part]:
         for name in CLASSES:
@@ -173,14 +182,10 @@ def _write_kept(index: int) -> _Written:
 
 
 def _write_sample(job: _Job, index: int) -> _Written:
-    numbers = (
-        job.spec.seed,
-        list(PARTS).index(job.part),
-        PARTS[job.part].index(job.split),
-        index,
-    )
+    part, split = _STREAMS.get((job.part, job.split), (job.part, job.split))
+    numbers = (job.spec.seed, list(PARTS).index(part), PARTS[part].index(split), index)
     rng = np.random.default_rng(np.random.SeedSequence(numbers))
-    if job.part == 'classification':
+    if job.part != 'scenes':
         sample = draw_classification(job.source, job.spec, index, rng)
         digests = files.write_classification(job.folder, job.split, index, sample)
         return _Written(digests, float((sample.mask > 0).mean()), [])

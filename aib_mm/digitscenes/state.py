@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aib_mm.digitscenes.files import checksums
-from aib_mm.digitscenes.spec import NAME, DigitScenesSpec
+from aib_mm.digitscenes.spec import NAME, PARTS, DigitScenesSpec
 
 META = 'meta.json'
 
@@ -36,7 +36,9 @@ def load_meta(folder: str | Path) -> dict[str, Any]:
 
 def how_to_make(folder: str | Path) -> str:
     """The command that makes the set of which a part is at ``folder``."""
-    return f'make it with: python tools/digit_scenes.py --out {Path(folder).parent}'
+    folder = Path(folder)
+    command = f'make it with: python tools/digit_scenes.py --out {folder.parent}'
+    return f'{command} --parts {folder.name}' if folder.name in PARTS else command
 
 
 def write_meta(folder: Path, meta: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from aib_mm.attended import AttendedFeatures, AttentionMaps
+from aib_mm.attended import AttentionMaps, WithAttention
 from aib_mm.attention import attention_modules, unwrapped
 from aib_mm.errors import check_count
 from aib_mm.interpret.localization import resize_map
@@ -64,7 +64,8 @@ class AttentionFieldsHook(Hook):
     drawing hooks; the heads may be foreign. A head that writes these fields itself
     (``AIBClsHead``) is left alone.
 
-    The levels of several ``AIBAttention`` are taken together, in the model's order.
+    The attention of other methods (``AttentionModule``) is written as that of
+    ``AIBAttention`` is. The levels of several are taken together, in the model's order.
 
     Nothing is written, and one warning says why, where one prediction comes of several
     passes through the attention: slide inference, test-time augmentation.
@@ -74,7 +75,7 @@ class AttentionFieldsHook(Hook):
 
     Raises:
         ValueError: another ``level``; in validation or test, a model without
-            ``AIBAttention`` or without that level.
+            attention or without that level.
     """
 
     def __init__(self, level: str | int = 'mean') -> None:
@@ -120,7 +121,7 @@ class AttentionFieldsHook(Hook):
     def _clear(self, model: nn.Module, inputs: Any) -> None:
         self._seen.clear()
 
-    def _keep(self, module: nn.Module, inputs: Any, output: AttendedFeatures) -> None:
+    def _keep(self, module: nn.Module, inputs: Any, output: WithAttention) -> None:
         self._seen.append((module, output.attention))
 
     def _write(self, model: nn.Module, inputs: Any, output: Any) -> None:

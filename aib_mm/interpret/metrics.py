@@ -82,18 +82,33 @@ class LatentInformation(BaseMetric):
     """Mean over images of ``kl_nats``, an upper bound on I(Z; X, A) (paper, Eq. 9).
 
     Reported as ``kl_nats`` and, the same quantity, as ``kl_bits``.
+
+    Args:
+        optional: report nothing, instead of an error, where the latent has no known
+            density (``NoiseEncoder``) or there is none.
     """
 
     default_prefix = 'latent'
 
+    def __init__(self, optional: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.optional = optional
+
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        remedy = 'the encoder must have a density (Gaussian)'
+        remedy = (
+            'the encoder must have a density (Gaussian); or set optional=True, to '
+            'report nothing then'
+        )
         for sample in data_samples:
+            if self.optional and 'kl_nats' not in sample:
+                self.results.append(None)
+                continue
             nats = float(require(sample, 'kl_nats', remedy))
             self.results.append(dict(kl_nats=nats, kl_bits=nats / float(np.log(2))))
 
-    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        return _means(results)
+    def compute_metrics(self, results: list[dict | None]) -> dict[str, float]:
+        found = [result for result in results if result is not None]
+        return _means(found) if found else {}
 
 
 def _means(results: list[dict]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from aib_mm.attended import AttendedFeatures, AttentionMaps
+from aib_mm.attended import AttentionMaps, WithAttention
 from aib_mm.attention import attention_modules
 
 AttentionRecord = dict[str, list[tuple[AttentionMaps, ...]]]
@@ -18,11 +18,12 @@ def record_attention(model: nn.Module) -> Iterator[AttentionRecord]:
     """Collect the maps of every forward pass inside the ``with`` block, detached.
 
     Yields:
-        Per ``AIBAttention``, by module name, a list with one entry per forward pass:
-        the ``AttentionMaps`` of each level. Entries are added as passes happen.
+        Per ``AIBAttention``, or attention of another method (``AttentionModule``), by
+        module name, a list with one entry per forward pass: the ``AttentionMaps`` of
+        each level. Entries are added as passes happen.
 
     Raises:
-        ValueError: the model holds no ``AIBAttention``.
+        ValueError: the model holds no attention.
 
     The model is left as it was, also when the block raises.
     """
@@ -43,7 +44,7 @@ def _keep(
     record: list[tuple[AttentionMaps, ...]],
     module: nn.Module,
     inputs: Any,
-    output: AttendedFeatures,
+    output: WithAttention,
 ) -> None:
     record.append(
         tuple(

@@ -1,0 +1,170 @@
+"""ImageNet weights of a whole backbone, split over extractor, attention and encoder.
+
+``python -m aib_mm.classification.imagenet_weights SRC DST --model CONFIG``
+
+SRC is a checkpoint of mmpretrain's ``ResNet`` or ``VGG``, or torchvision's ``ResNet``,
+which has the same names without ``backbone.``. Its keys keep their names in the
+extractor. A stage that the model holds apart, a ``ResNetStage``, gets a copy wherever
+it is: ``layer4.*`` in the attention branch and again in the encoder.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from aib_mm.checkpoint import CheckpointError
+from aib_mm.classification.resnet_stage import ResNetStage
+from aib_mm.compare import read_state_dict
+from aib_mm.config_check import check_config
+
+_SHOWN_KEYS = 4
+
+
+@dataclass(frozen=True)
+class SplitWeights:
+    """Weights under the names of a model, and what did not come from the backbone.
+
+    Attributes:
+        weights: the model's keys that the backbone has; a tensor can be there twice.
+        parts: names of the model's modules that were filled, in order.
+        new: keys of the model without a weight, which start as the config says.
+        left: keys of the source that the model does not take, such as its classifier.
+    """
+
+    weights: Mapping[str, Tensor]
+    parts: Sequence[str]
+    new: Sequence[str]
+    left: Sequence[str]
+
+
+def split_weights(model: nn.Module, source: Mapping[str, Tensor]) -> SplitWeights:
+    """Give every part of a classifier its weights of a whole backbone.
+
+    The parts are the model's backbone and every ``ResNetStage`` in it. Each must find
+    all its weights, counters of batch norms excepted.
+
+    Args:
+        model: an ``ImageClassifier``; is not changed.
+        source: of mmpretrain (``backbone.layer4.0.conv1.weight``) or bare
+            (``layer4.0.conv1.weight``).
+
+    Raises:
+        CheckpointError: a part that the source does not fill, or a weight of another
+            shape, named with both shapes.
+    """
+    source = {re.sub(r'^module\.', '', key): value for key, value in source.items()}
+    stem = 'backbone.' if any(key.startswith('backbone.') for key in source) else ''
+    parts = [
+        name
+        for name, module in model.named_modules()
+        if name == 'backbone' or isinstance(module, ResNetStage)
+    ]
+    wanted = model.state_dict()
+    weights: dict[str, Tensor] = {}
+    taken, missing = set(), []
+    for part in parts:
+        for key in (key for key in wanted if key.startswith(f'{part}.')):
+            origin = stem + key.removeprefix(f'{part}.')
+            if origin in source:
+                weights[key] = source[origin]
+                taken.add(origin)
+            elif not key.endswith('num_batches_tracked'):
+                missing.append(key)
+    if missing:
+        raise CheckpointError(
+            f'has no weights for {len(missing)} keys of the model: {_some(missing)}. '
+            f'Its own keys are {_some(list(source))}. Give a checkpoint of the same '
+            "network; torchvision's VGG first needs mmpretrain's "
+            'tools/model_converters/vgg_to_mmpretrain.py'
+        )
+    unequal = [
+        f'{key} ({list(value.shape)}, but {list(wanted[key].shape)} in the model)'
+        for key, value in weights.items()
+        if value.shape != wanted[key].shape
+    ]
+    if unequal:
+        raise CheckpointError(
+            f'has {len(unequal)} weights of another shape: {_some(unequal)}. Give a '
+            'checkpoint of the same depth and width'
+        )
+    return SplitWeights(
+        weights=weights,
+        parts=parts,
+        new=[key for key in wanted if key not in weights],
+        left=[key for key in source if key not in taken],
+    )
+
+
+def save_atomically(content: Mapping, path: Path) -> None:
+    """``torch.save`` that leaves a whole file or the one that was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'{path.name}.part')
+    try:
+        torch.save(content, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read, split, write, and say which key went where; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog='python -m aib_mm.classification.imagenet_weights',
+        description='Split ImageNet weights of a backbone over extractor, attention '
+        'branch and encoder of the model of a config',
+    )
+    parser.add_argument('src', help='file or URL, with the keys of mmpretrain')
+    parser.add_argument('dst', type=Path, help='file to write, for load_from')
+    parser.add_argument(
+        '--model', required=True, metavar='CONFIG', help='config of the model'
+    )
+    options = parser.parse_args(argv)
+    built = check_config(options.model)
+    if built.module is None:
+        return _refuse(f'{options.model} {built.problem}; {built.remedy}')
+    try:
+        source = read_state_dict(options.src)
+    except CheckpointError as error:
+        return _refuse(str(error))
+    try:
+        split = split_weights(built.module, source)
+    except CheckpointError as error:
+        return _refuse(f'checkpoint {options.src} {error}')
+    meta = dict(source=str(options.src), model=str(options.model))
+    try:
+        save_atomically(dict(meta=meta, state_dict=dict(split.weights)), options.dst)
+    except (OSError, RuntimeError) as error:  # torch has its own for a bad path
+        return _refuse(f'{options.dst} cannot be written: {error}')
+    print(_text(split))
+    print(f'written: {options.dst}')
+    return 0
+
+
+def _text(split: SplitWeights) -> str:
+    lines = []
+    for part in split.parts:
+        count = sum(key.startswith(f'{part}.') for key in split.weights)
+        lines.append(f'{part}: {count} weights')
+    lines += [f'new in the model: {len(split.new)}', *(f'  {k}' for k in split.new)]
+    lines += [f'left in the source: {len(split.left)}', *(f'  {k}' for k in split.left)]
+    return '\n'.join(lines)
+
+
+def _some(keys: Sequence[str]) -> str:
+    rest = len(keys) - _SHOWN_KEYS
+    return ', '.join(keys[:_SHOWN_KEYS]) + (f' and {rest} more' if rest > 0 else '')
+
+
+def _refuse(text: str) -> int:
+    print(f'imagenet_weights: error: {text}', file=sys.stderr)
+    return 2
+
+
+if __name__ == '__main__':
+    sys.exit(main())

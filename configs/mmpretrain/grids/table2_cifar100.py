@@ -1,0 +1,3 @@
+"""The paper's Table 2 on CIFAR-100; for tools/grid.py."""
+
+_base_ = ['_base_/table2.py', '_base_/cifar100.py']

@@ -1,0 +1,25 @@
+"""Narrow VGG-GAP on DigitScenes; trains in minutes on two cores."""
+
+_base_ = [
+    '_base_/models/vgg16_narrow.py',
+    '_base_/datasets/digit_scenes_attention.py',
+    '_base_/schedules/one_cycle_6e.py',
+    'mmpretrain::_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(blocks=(1, 2, 3, 4, 5), out_blocks=(5,), pointwise=False),
+    neck=None,  # the head pools
+    head=dict(
+        _delete_=True,
+        type='CAMHead',
+        num_classes=10,
+        in_channels=64,
+        conv_channels=128,
+    ),
+)
+
+custom_hooks = [
+    dict(type='AIBMonitorHook'),
+    dict(type='AttentionFieldsHook'),
+]

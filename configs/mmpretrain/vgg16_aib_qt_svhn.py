@@ -1,0 +1,12 @@
+"""VGG-aib-qt on SVHN: attention scores rounded to 20 anchors (paper, 4.2.2)."""
+
+_base_ = [
+    '_base_/models/vgg16_aib.py',
+    '_base_/datasets/svhn.py',
+    '_base_/schedules/vgg_200e_aib_qt.py',
+    'mmpretrain::_base_/default_runtime.py',
+]
+
+model = dict(neck=dict(quantizer=dict(type='VQAnchorQuantizer', num_anchors=20)))
+
+custom_hooks = [dict(type='AIBMonitorHook')]

@@ -1,0 +1,13 @@
+"""VGG-att2 on CIFAR-100: a row of the paper's Table 5."""
+
+_base_ = [
+    '_base_/models/vgg16_att2.py',
+    '_base_/datasets/cifar100.py',
+    '_base_/schedules/vgg_200e.py',
+    'mmpretrain::_base_/default_runtime.py',
+]
+
+model = dict(head=dict(num_classes=100))
+
+# The map of the last level.
+custom_hooks = [dict(type='AttentionFieldsHook', level=1)]

@@ -1,0 +1,8 @@
+"""Narrow WRN-aib on DigitScenes; trains in minutes on two cores."""
+
+_base_ = [
+    '_base_/models/wrn16_narrow_aib.py',
+    '_base_/datasets/digit_scenes_attention.py',
+    '_base_/schedules/one_cycle_6e.py',
+    'mmpretrain::_base_/default_runtime.py',
+]

@@ -1,0 +1,5 @@
+"""WRN-aib-qt on CIFAR-10: attention scores rounded to 50 anchors (paper, 4.1.1)."""
+
+_base_ = 'wrn28-10_aib_cifar10.py'
+
+model = dict(neck=dict(quantizer=dict(type='VQAnchorQuantizer', num_anchors=50)))

@@ -1,0 +1,7 @@
+#!/usr/bin/env python
+"""Test on other domains: ``tools/cross_domain.py CONFIG CHECKPOINT --domains FILE``."""
+
+from aib_mm.cli.cross_domain import main
+
+if __name__ == '__main__':
+    raise SystemExit(main())
