@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 export STACK PYTHON MAX_JOBS AIB_WHEEL_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format doctor
+.PHONY: help setup demo test check format doctor docs
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,10 @@ check: setup  ## lint, format, types of the core, fast tests
 format: setup  ## let ruff repair what it can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+docs: setup  ## the documentation site, in docs/_build/html; Python 3.11 or 3.12
+	$(PY) -m pip install -q -r requirements/lock-docs.txt
+	$(PY) -m sphinx -q -W --keep-going -b html docs docs/_build/html
 
 doctor: setup  ## say whether this environment works; ARGS=CONFIG tries a config too
 	$(PY) -m aib_mm doctor $(ARGS)

@@ -92,6 +92,7 @@ setup(
         'upstream': requirements('upstream'),
         'onedl': requirements('onedl'),
         'demo': requirements('demo'),
+        'interpret': requirements('interpret'),
         'test': requirements('test'),
     },
     cmdclass={'build_py': BuildPyWithMim, 'develop': DevelopWithMim},

@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from aib_mm.checkpoint import POINTER, latest_checkpoint
 
 BACKEND = 'aib_mm.atomic'
+_PART = '.pth.part'
 
 
 @register_backend(BACKEND, force=True)
@@ -85,6 +86,9 @@ class SafeCheckpointHook(Hook):
         for hook in self._hooks:
             hook.backend_args = dict(backend=BACKEND)
             hook.file_backend = _LateRemovals()
+            if is_main_process():  # what a killed process left
+                for part in Path(hook.out_dir).glob(f'*{_PART}'):
+                    part.unlink(missing_ok=True)
 
     def after_train_iter(
         self,

@@ -119,6 +119,17 @@ def test_rows_of_a_grid_are_counted(tmp_path: Path) -> None:
     assert noisy['test'] > 3.5 * noisy['one_sample'] > 3.5 * plain['parts']['head']
 
 
+@pytest.mark.skipif(importlib.util.find_spec('mmseg') is None, reason='needs mmseg')
+def test_an_optimizer_constructor_of_the_host_is_found(tmp_path: Path) -> None:
+    config = CONFIGS / 'mmseg' / 'upernet_beit-narrow_aib_digitscenes.py'
+    decay = dict(num_layers=4, decay_rate=0.9, decay_type='layer_wise')
+    options = [f'optim_wrapper.paramwise_cfg.{key}={decay[key]}' for key in decay]
+    options.append('optim_wrapper.constructor=LearningRateDecayOptimizerConstructor')
+    options.append('model.backbone.img_size=(32,32)')
+    (found,) = count(tmp_path, config, '--cfg-options', *options).values()
+    assert found['samples'] == dict(L_a=2, L_z=1)
+
+
 @pytest.mark.skipif(importlib.util.find_spec('mmdet') is None, reason='needs mmdet')
 def test_foreign_heads_get_their_hook_and_a_profile_is_printed(
     tmp_path: Path, repo: Path

@@ -281,6 +281,14 @@ def test_information_in_nats_and_bits() -> None:
     assert result['latent/kl_bits'] == pytest.approx(2 / np.log(2))
 
 
+def test_information_can_be_optional() -> None:
+    metric = LatentInformation(optional=True)
+    metric.process(None, [sample(), sample()])
+    assert metric.evaluate(2) == {}
+    metric.process(None, [sample(kl_nats=3.0), sample(kl_nats=5.0)])
+    assert metric.evaluate(2)['latent/kl_nats'] == 4
+
+
 def test_missing_fields_name_the_remedy() -> None:
     with pytest.raises(KeyError, match=r"'gt_seg_map'.*PackInputs\(algorithm_keys"):
         AttentionLocalization().process(None, [sample()])

@@ -131,7 +131,7 @@ def test_requirement_files_are_read_without_comments(
     setup_py: dict[str, Any],
 ) -> None:
     extras = setup_py['kwargs']['extras_require']
-    assert set(extras) == {'upstream', 'onedl', 'demo', 'test'}
+    assert set(extras) == {'upstream', 'onedl', 'demo', 'interpret', 'test'}
     assert 'mmdet==3.3.0' in extras['upstream']
     assert not any('#' in line for lines in extras.values() for line in lines)
 

@@ -69,13 +69,14 @@ class Subject:
         cfg = job.row.load(job.options)
         self.device = job.device
         self.batch = job.batch
-        self.model = _build(cfg).to(job.device)
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            self.model = _build(cfg).to(job.device)
+            self.wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
         part = importlib.import_module(f'{HOST_PARTS[cfg.default_scope]}.random_batch')
         # An RPN has one class, a backbone without a classifier None.
         modules = self.model.modules()
         classes = max(getattr(m, 'num_classes', None) or 1 for m in modules)
         self.data = part.random_batch(job.batch, job.size, classes)
-        self.wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
         for hook in cfg.get('custom_hooks') or []:
             if hook['type'] == 'AIBLossHook':  # without it a foreign head cannot train
                 HOOKS.build(hook).before_train(SimpleNamespace(model=self.model))
@@ -155,9 +156,8 @@ def _build(cfg: Config) -> nn.Module:
     cfg.model.pop('pretrained', None)
     # As the Runner does.
     cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor', {}))
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = MODELS.build(cfg.model)
-        model.init_weights()
+    model = MODELS.build(cfg.model)
+    model.init_weights()
     return model
 
 

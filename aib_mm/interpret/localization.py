@@ -144,6 +144,33 @@ def pointing_game(attention: Tensor, mask: Tensor, tolerance: int = 0) -> Tensor
     return hits.sum(dim=1).double() / peak.sum(dim=1)
 
 
+def attention_iou(attention: Tensor, mask: Tensor, threshold: float = 0.5) -> Tensor:
+    """Intersection over union of the thresholded map and the object, ``(N,)``.
+
+    Each map is brought to [0, 1] by its minimum and maximum, and holds the positions
+    that reach the threshold. Of a map that is constant it holds all of them, so that
+    the IoU is the mask's share of the area.
+
+    Args:
+        attention: ``(N, H, W)``.
+        mask: ``(N, H, W)``, bool, with an object in each: NaN for one without, of which
+            there is nothing to find.
+        threshold: in [0, 1].
+
+    Raises:
+        ValueError: shapes or types that do not fit, another threshold.
+    """
+    _check(attention, mask)
+    if not 0 <= threshold <= 1:
+        raise ValueError(f'threshold must be in [0, 1], got {threshold!r}')
+    maps, objects = attention.flatten(1).double(), mask.flatten(1)
+    low, high = maps.amin(dim=1, keepdim=True), maps.amax(dim=1, keepdim=True)
+    held = maps - low >= threshold * (high - low)
+    shared, either = (held & objects).sum(dim=1), (held | objects).sum(dim=1)
+    found = objects.any(dim=1)
+    return torch.where(found, shared.double() / either, torch.nan)
+
+
 def boxes_mask(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Pixels ``(H, W)`` whose centre lies in any of the boxes, bool.
 

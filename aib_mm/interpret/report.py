@@ -149,7 +149,7 @@ def write_report(
         map_uri=map_uri,
         outline=outline,
         top_scores=top_scores,
-        gradient=_gradient,
+        gradient=gradient,
         mean_colors=MEAN_COLORS,
         std_colors=STD_COLORS,
     )
@@ -201,7 +201,7 @@ def _png_uri(picture: Image.Image) -> str:
     return f'data:image/png;base64,{data}'
 
 
-def _gradient(colors: str, stops: int = 9) -> str:
+def gradient(colors: str, stops: int = 9) -> str:
     """CSS colours along a colour map, from low to high."""
     chosen = palette(colors)[np.linspace(0, 255, stops).round().astype(int)]
     return ', '.join('#{:02x}{:02x}{:02x}'.format(*rgb) for rgb in chosen)

@@ -1,0 +1,337 @@
+"""Predict images with a model of any host and see what it attends to.
+
+``AttentionInferencer(config, checkpoint)(images)``; the command line around it is
+``tools/visualize_attention.py``.
+"""
+
+import copy
+import importlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.infer import BaseInferencer
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DATASETS, VISUALIZERS, DefaultScope
+from mmengine.visualization import Visualizer
+from torch import nn
+
+from aib_mm.attention import attention_modules
+from aib_mm.checkpoint import check_checkpoint
+from aib_mm.compare import compare_keys
+from aib_mm.errors import DataError, check_count, choose
+from aib_mm.hosts import HOST_PARTS
+from aib_mm.interpret.host_config import check_fit, class_meta, innermost_dataset
+from aib_mm.interpret.information import information_of_images, record_latents
+from aib_mm.interpret.inputs import (
+    Failure,
+    ImageInput,
+    Item,
+    Loaded,
+    dataset_items,
+    image_items,
+    load_batches,
+    network_input,
+)
+from aib_mm.interpret.recording import record_attention
+from aib_mm.interpret.result import (
+    AttentionResult,
+    InferenceError,
+    Pixels,
+    levels_of,
+    of_image,
+)
+from aib_mm.interpret.writer import ResultWriter
+
+SPLITS = ('train', 'val', 'test')
+_LOADER = 'LoadImageFromFile'
+
+
+class AttentionInferencer(BaseInferencer):
+    """A model of mmpretrain, mmdet or mmseg whose attention can be looked at.
+
+    The model, its test pipeline and its visualizer are the config's; the default scope
+    is left as it was::
+
+        inferencer = AttentionInferencer('config.py', 'epoch_6.pth')
+        for result in inferencer('photos/', out_dir='looked_at'):
+            print(result.name, result.outcome.predicted, result.uncertainty)
+
+    Args:
+        config: path or ``Config``, for any model that holds attention.
+        checkpoint: file or address of its weights.
+        device: where it runs.
+        level: of the attention, see ``combine_levels``.
+        min_score: of the boxes that count as found and are drawn.
+
+    Attributes:
+        classes: names of the classes; empty if neither checkpoint nor data set knows.
+        model_seconds: time that the model took in the last call.
+
+    Raises:
+        CheckpointError: it cannot be read, or lacks weights of the model.
+        ValueError: a model without attention, or a config of no known host.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path,
+        device: str = 'cpu',
+        *,
+        level: str | int = 'mean',
+        min_score: float = 0.3,
+    ) -> None:
+        cfg = Config.fromfile(config) if isinstance(config, str | Path) else config
+        cfg = copy.deepcopy(cfg)
+        scope = cfg.get('default_scope')
+        choose('default_scope of the config', scope, HOST_PARTS)
+        check_checkpoint(checkpoint)
+        # As the Runner does it.
+        if cfg.get('data_preprocessor') is not None:
+            cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+        if level != 'mean':
+            check_count("level, if it is not 'mean',", level, 0)
+        self.level = level
+        self.min_score = min_score
+        self.model_seconds = 0.0
+        self._checkpoint = str(checkpoint)
+        self._host = importlib.import_module(f'{HOST_PARTS[scope]}.predictions')
+        with DefaultScope.overwrite_default_scope(scope):
+            super().__init__(cfg, self._checkpoint, device, scope, show_progress=False)
+        meta = self.visualizer.dataset_meta or {}
+        self.classes: tuple[str, ...] = tuple(meta.get('classes') or ())
+
+    def __call__(
+        self,
+        images: ImageInput | Sequence[ImageInput],
+        out_dir: str | Path | None = None,
+        *,
+        batch_size: int = 1,
+        seed: int | None = None,
+    ) -> list[AttentionResult]:
+        """Look at images.
+
+        Args:
+            images: files, folders, arrays ``(H, W, 3)`` uint8 (BGR, as the hosts'
+                inferencers want them), or a sequence of these.
+            out_dir: also write pictures, arrays and a page there, as ``ResultWriter``
+                does.
+            batch_size: images of one size that the model gets at once.
+            seed: of the samples; None goes on with torch's generator.
+
+        Returns:
+            One for each image, in order.
+
+        Raises:
+            DataError: an image that cannot be loaded, named; ``stream`` goes on.
+        """
+        results = []
+        with self.writer(out_dir) as writer:
+            for result in self.stream(self.items(images), batch_size, seed):
+                if isinstance(result, Failure):
+                    raise DataError(f'{result.name} cannot be used: {result.reason}')
+                writer.add(result)
+                results.append(result)
+        return results
+
+    def items(self, images: ImageInput | Sequence[ImageInput]) -> list[Item]:
+        """What ``stream`` takes, from what a call takes."""
+        return image_items(images, self.pipeline, self._array_pipeline)
+
+    def split_items(self, split: str) -> list[Item]:
+        """What ``stream`` takes: the images of ``'train'``, ``'val'`` or ``'test'``.
+
+        They go through the test pipeline, annotations included.
+
+        Raises:
+            ValueError: another split, or one that the config does not have.
+        """
+        choose('split', split, SPLITS)
+        loader = self.cfg.get(f'{split}_dataloader')
+        if loader is None:
+            raise ValueError(f'the config has no {split}_dataloader')
+        dataset = innermost_dataset(loader.dataset)
+        dataset.pipeline = innermost_dataset(self.cfg.test_dataloader.dataset).pipeline
+        dataset.test_mode = True
+        with DefaultScope.overwrite_default_scope(self.scope):
+            return dataset_items(DATASETS.build(dataset), dataset.get('data_root'))
+
+    def stream(
+        self, items: Iterable[Item], batch_size: int = 1, seed: int | None = None
+    ) -> Iterator[AttentionResult | Failure]:
+        """One by one, in order, without keeping them; loading runs ahead.
+
+        Args:
+            items: of ``items`` or ``split_items``.
+            batch_size: see ``__call__``.
+            seed: see ``__call__``.
+        """
+        check_count('batch_size', batch_size, 1)
+        if seed is not None:
+            torch.manual_seed(seed)
+        self.model_seconds = 0.0
+        for batch in self.preprocess(items, batch_size):
+            yield from self.forward(batch)
+
+    def writer(self, out_dir: str | Path | None, **options: Any) -> ResultWriter:
+        """Writes results to a folder; ``options`` are those of ``ResultWriter``."""
+        return ResultWriter(out_dir, self.draw, self.classes, **options)
+
+    def draw(self, result: AttentionResult) -> Pixels:
+        """The prediction as the host's visualizer draws it, RGB."""
+        return self._host.draw(
+            self.visualizer, result.image, result.prediction, self.min_score
+        )
+
+    def preprocess(
+        self, inputs: Iterable[Item], batch_size: int = 1, **kwargs: Any
+    ) -> Iterator[list[tuple[str, Loaded] | Failure]]:
+        """As ``load_batches``."""
+        return load_batches(inputs, batch_size)
+
+    def forward(
+        self, inputs: Sequence[tuple[str, Loaded] | Failure], **kwargs: Any
+    ) -> Iterator[AttentionResult | Failure]:
+        """Predict what was loaded; images of different sizes apart.
+
+        In one batch they would be padded, and a prediction would depend on the
+        neighbours.
+        """
+        for _, run in groupby(inputs, _shape):
+            batch = []
+            for one in run:
+                if isinstance(one, Failure):
+                    yield one
+                else:
+                    batch.append(one)
+            if batch:
+                yield from self._predict(batch)
+
+    def visualize(
+        self, inputs: Any, preds: Sequence[AttentionResult], **kwargs: Any
+    ) -> list[Pixels]:
+        """Each prediction as the host's visualizer draws it."""
+        return [self.draw(result) for result in preds]
+
+    def postprocess(
+        self,
+        preds: list[AttentionResult],
+        visualization: Any,
+        return_datasample: bool = False,
+        **kwargs: Any,
+    ) -> list[AttentionResult]:
+        """Nothing is left to do."""
+        return preds
+
+    def _predict(self, batch: list[tuple[str, Loaded]]) -> Iterator[AttentionResult]:
+        loaded = [one for _, one in batch]
+        data = self.collate_fn(
+            [dict(inputs=one.inputs, data_samples=one.data_sample) for one in loaded]
+        )
+        begin = time.perf_counter()
+        with (
+            DefaultScope.overwrite_default_scope(self.scope),
+            record_attention(self.model) as record,
+            record_latents(self.model, self._host.roi_extractors(self.model)) as rows,
+            torch.no_grad(),
+        ):
+            predictions = self.model.test_step(data)
+        self._synchronize()
+        self.model_seconds += time.perf_counter() - begin
+        levels = levels_of(record, self.level)
+        information = information_of_images(rows, len(batch))
+        for i, (name, one) in enumerate(batch):
+            prediction = predictions[i]
+            outcome = self._host.read(prediction, self.min_score)
+            for field in self._host.HEAVY_FIELDS:
+                prediction.pop(field, None)
+            frame, image = self._frame(name, one, prediction.metainfo)
+            yield AttentionResult(
+                name,
+                image,
+                prediction.cpu(),
+                outcome,
+                tuple(of_image(maps, i) for maps in levels),
+                information[i],
+                self.level,
+                frame,
+            )
+
+    def _frame(
+        self, name: str, loaded: Loaded, meta: Mapping[str, Any]
+    ) -> tuple[str, Pixels]:
+        """Which image the maps are laid on, and its pixels."""
+        original = tuple(meta['ori_shape'][:2])
+        if loaded.image is not None and loaded.image.shape[:2] == original:
+            scale = meta.get('scale_factor') or (1, 1)
+            whole = (original[0] * scale[1], original[1] * scale[0])
+            shown = meta['img_shape'][:2]
+            if all(round(a) <= b for a, b in zip(whole, shown, strict=True)):
+                return 'ori_shape', loaded.image
+        if self._host.NEEDS_WHOLE_IMAGE:
+            raise InferenceError(
+                f'{name}: the test pipeline crops, or changes the size without saying '
+                'how, so that prediction and attention cannot be laid on the image; '
+                'resize only'
+            )
+        return 'img_shape', network_input(
+            loaded.inputs, meta, self.model.data_preprocessor
+        )
+
+    def _synchronize(self) -> None:
+        if next(self.model.parameters()).is_cuda:
+            torch.cuda.synchronize()
+
+    def _init_model(
+        self, cfg: Config | ConfigDict, weights: str | None, device: str = 'cpu'
+    ) -> nn.Module:
+        """As the base; SyncBN, which only several processes need, is BN."""
+        return revert_sync_batchnorm(super()._init_model(cfg, weights, device))
+
+    def _load_weights_to_model(
+        self, model: nn.Module, checkpoint: dict | None, cfg: Config | ConfigDict | None
+    ) -> None:
+        """As the base, once it is sure that nothing stays random."""
+        assert checkpoint is not None
+        attention_modules(model)
+        report = compare_keys(model, checkpoint.get('state_dict', checkpoint))
+        check_fit(report, self._checkpoint, type(model).__name__)
+        super()._load_weights_to_model(model, checkpoint, cfg)
+        self._known_meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+
+    def _init_pipeline(self, cfg: Config | ConfigDict) -> Compose:
+        """The test pipeline without annotations; another one for arrays."""
+        steps = [
+            step
+            for step in innermost_dataset(cfg.test_dataloader.dataset).pipeline
+            if not step['type'].endswith('Annotations')
+        ]
+        rest = [step for step in steps if not step['type'].endswith(_LOADER)]
+        loads_files = len(rest) < len(steps)
+        self._array_pipeline = Compose(rest)
+        # A set such as CIFAR holds arrays, and its pipeline loads nothing.
+        return Compose(steps if loads_files else [dict(type=_LOADER), *rest])
+
+    def _init_collate(self, cfg: Config | ConfigDict) -> Callable:
+        """Lists, which the data preprocessor of every host takes."""
+        return pseudo_collate
+
+    def _init_visualizer(self, cfg: Config | ConfigDict) -> Visualizer:
+        """The config's, without backends: it only draws."""
+        given = cfg.get('visualizer') or dict(type='Visualizer')
+        name = f'attention-{time.perf_counter_ns()}'
+        visualizer = VISUALIZERS.build(dict(given, name=name, vis_backends=None))
+        visualizer.dataset_meta = class_meta(
+            self._known_meta, innermost_dataset(cfg.test_dataloader.dataset)
+        )
+        return visualizer
+
+
+def _shape(one: tuple[str, Loaded] | Failure) -> tuple[int, ...]:
+    return () if isinstance(one, Failure) else tuple(one[1].inputs.shape)

@@ -1,0 +1,183 @@
+"""A trained classifier and where its maps come from: attention, or class activation."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import load_checkpoint
+from torch import Tensor, nn
+
+from aib_mm.attended import AttentionModule
+from aib_mm.cli.interpretability_data import SCOPE
+from aib_mm.cli.toolkits import UsageError
+from aib_mm.compare import compare_keys, read_state_dict
+from aib_mm.interpret.class_activation import (
+    METHODS,
+    MissingLibraryError,
+    check_library,
+    class_activation,
+    default_layer,
+)
+from aib_mm.interpret.fields import combine_levels
+from aib_mm.interpret.recording import record_attention
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """How maps are read.
+
+    Attributes:
+        level: of the attention, see ``fields.combine_levels``; None for what the
+            config's ``AttentionFieldsHook`` says, or else the mean.
+        cam_method: for a model without attention, see ``class_activation``.
+        cam_layer: its layer; None for ``default_layer``.
+        device: for torch.
+    """
+
+    level: str | int | None = None
+    cam_method: str = METHODS[0]
+    cam_layer: str | None = None
+    device: str = 'cpu'
+
+
+class MapReader:
+    """Class and map of every image, without sampling.
+
+    The model predicts from the mean attention and the mean latent: a prediction that
+    changes by itself would count as changed by an edit.
+
+    Args:
+        cfg: of a classifier of mmpretrain.
+        checkpoint: of this config's model.
+        settings: how maps are read.
+        example: an item of the test set, to find a layer by.
+
+    Raises:
+        UsageError: another toolkit's config, weights that are not those of the model,
+            a level or layer that it does not have, no attention and no library for
+            class activation.
+        CheckpointError: an unusable checkpoint.
+
+    Attributes:
+        name: what the maps are, in words.
+        weights: of the checkpoint's content, or its address.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        checkpoint: str,
+        settings: MapSettings,
+        example: Mapping[str, Any],
+    ) -> None:
+        self.settings = settings
+        self.config = str(cfg.filename)
+        self.model = _trained(cfg, checkpoint).to(settings.device).eval()
+        self.weights = _content(checkpoint)
+        self.attends = any(isinstance(m, AttentionModule) for m in self.model.modules())
+        example = pseudo_collate([example])
+        if self.attends:
+            self.level = _level(cfg) if settings.level is None else settings.level
+            self.name = f'attention, level {self.level}'
+        else:
+            self.layer = self._find_layer(example)
+            self.name = f'{settings.cam_method} of {self.layer}'
+        try:
+            self(example)
+        except ValueError as error:
+            raise UsageError(f'{self.config}: {error}') from error
+
+    def __call__(self, batch: dict[str, list]) -> tuple[Tensor, Tensor]:
+        """Classes ``(B,)`` and maps ``(B, h, w)``, on the CPU.
+
+        Args:
+            batch: items of the data set, collated into lists.
+        """
+        data = self.model.data_preprocessor(batch, False)
+        if self.attends:
+            scores, maps = self._attention(data)
+        else:
+            layer = self.model.get_submodule(self.layer)
+            scores, maps = class_activation(
+                self.model, layer, data['inputs'], self.settings.cam_method
+            )
+        return scores.argmax(dim=1).cpu(), maps.float().cpu()
+
+    @torch.no_grad()
+    def _attention(self, data: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        with record_attention(self.model) as record:
+            samples = self.model(**data, mode='predict')
+        levels = [
+            maps for passes in record.values() for each in passes for maps in each
+        ]
+        mean, _ = combine_levels(levels, self.level)
+        return torch.stack([s.pred_score for s in samples]), mean.squeeze(1)
+
+    def _find_layer(self, example: dict[str, list]) -> str:
+        try:
+            check_library()
+        except MissingLibraryError as error:
+            raise UsageError(f'{self.config} has no attention; {error}') from error
+        name = self.settings.cam_layer
+        names = [name for name, _ in self.model.named_modules() if name]
+        if name is None:
+            inputs = self.model.data_preprocessor(example, False)['inputs']
+            try:
+                return default_layer(self.model, inputs)
+            except ValueError as error:
+                raise UsageError(f'{self.config}: {error}, with --cam-layer') from error
+        if name not in names:
+            raise UsageError(
+                f'--cam-layer {name}: the model of {self.config} has no such layer; it '
+                f'has {", ".join(names)}'
+            )
+        return name
+
+
+def _trained(cfg: Config, checkpoint: str) -> nn.Module:
+    """The config's model with the checkpoint's weights, all of them, not sampling."""
+    if cfg.get('default_scope') != SCOPE:
+        raise UsageError(
+            f'{cfg.filename} is no classifier: default_scope must be {SCOPE!r}, got '
+            f'{cfg.get("default_scope")!r}'
+        )
+    state_dict = read_state_dict(checkpoint)
+    # As the Runner does.
+    cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor', {}))
+    with DefaultScope.overwrite_default_scope(SCOPE):
+        model = MODELS.build(cfg.model)
+    report = compare_keys(model, state_dict)
+    absent = [*report.new, *report.missing]
+    if absent or not report.fits:
+        raise UsageError(
+            f'checkpoint {checkpoint} is not of the model of {cfg.filename}: '
+            f'{len(absent)} weights are missing, {len(report.unexpected)} unexpected, '
+            f'{len(report.mismatched)} of another shape; python -m aib_mm compare '
+            'CONFIG CHECKPOINT lists them'
+        )
+    load_checkpoint(model, checkpoint, map_location='cpu', logger='silent')
+    for module in model.modules():
+        if hasattr(module, 'test_samples'):
+            module.test_samples = 0
+    return model
+
+
+def _content(checkpoint: str) -> str:
+    file = Path(checkpoint).expanduser()
+    if not file.is_file():  # an address
+        return checkpoint
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _level(cfg: Config) -> str | int:
+    """As the config's ``AttentionFieldsHook`` has it."""
+    for hook in cfg.get('custom_hooks') or []:
+        if str(hook['type']).endswith('AttentionFieldsHook') and 'level' in hook:
+            return hook['level']
+    return 'mean'

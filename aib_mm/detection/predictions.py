@@ -1,0 +1,85 @@
+"""A detector's prediction of one image, drawn and put in words."""
+
+import numpy as np
+import torch
+from mmdet.evaluation.functional.mean_ap import tpfp_default
+from mmdet.structures import DetDataSample
+from mmdet.visualization import DetLocalVisualizer
+from mmengine.structures import InstanceData
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aib_mm.detection.gaussian_roi_head import (
+    GaussianCascadeRoIHead,
+    GaussianRoIHead,
+)
+from aib_mm.interpret.outcome import Outcome
+
+NEEDS_WHOLE_IMAGE = True
+HEAVY_FIELDS = ()
+MIN_IOU = 0.5
+
+
+def draw(
+    visualizer: DetLocalVisualizer,
+    image: NDArray[np.uint8],
+    sample: DetDataSample,
+    min_score: float,
+) -> NDArray[np.uint8]:
+    """The boxes above ``min_score`` as mmdet draws them."""
+    visualizer.add_datasample(
+        'prediction', image, sample, draw_gt=False, pred_score_thr=min_score
+    )
+    return visualizer.get_image()
+
+
+def read(sample: DetDataSample, min_score: float) -> Outcome:
+    """The classes of the boxes above ``min_score``, and the F1 of those boxes."""
+    instances = sample.pred_instances
+    found = instances[instances.scores > min_score]
+    order = found.scores.argsort(descending=True)
+    predicted = _once(found.labels[order])
+    scores = found.scores.double()
+    entropy = None
+    if len(scores):
+        both = torch.stack([scores, 1 - scores])
+        entropy = torch.special.entr(both).sum(dim=0).mean().item()
+    truth = sample.get('gt_instances')
+    if truth is None or 'bboxes' not in truth:
+        return Outcome(predicted, entropy=entropy)
+    return Outcome(predicted, _once(truth.labels), _f1(found, truth), entropy)
+
+
+def roi_extractors(model: nn.Module) -> list[nn.Module]:
+    """What cuts out the regions whose latents ``GaussianBBoxHead`` draws."""
+    found: list[nn.Module] = []
+    for head in model.modules():
+        if isinstance(head, GaussianRoIHead | GaussianCascadeRoIHead):
+            extractor = head.bbox_roi_extractor
+            several = isinstance(extractor, nn.ModuleList)
+            found += list(extractor) if several else [extractor]
+    return found
+
+
+def _f1(found: InstanceData, truth: InstanceData) -> float:
+    """Of an image without objects 1 if nothing is found."""
+    gt_boxes = getattr(truth.bboxes, 'tensor', truth.bboxes).cpu().numpy()
+    gt_labels = truth.labels.cpu().numpy()
+    boxes = torch.cat([found.bboxes, found.scores[:, None]], dim=1).cpu().numpy()
+    labels = found.labels.cpu().numpy()
+    hits = 0.0
+    for label in np.unique(gt_labels):
+        right, _ = tpfp_default(
+            boxes[labels == label],
+            gt_boxes[gt_labels == label],
+            gt_bboxes_ignore=np.empty((0, 4), np.float32),
+            iou_thr=MIN_IOU,
+        )
+        hits += float(right.sum())
+    both = len(boxes) + len(gt_boxes)
+    return 2 * hits / both if both else 1.0
+
+
+def _once(labels: Tensor) -> tuple[int, ...]:
+    """Each label once, in the order of its first place."""
+    return tuple(dict.fromkeys(labels.tolist()))

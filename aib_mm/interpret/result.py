@@ -1,0 +1,207 @@
+"""One image, what a model predicts for it and where it looks: plain arrays."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.structures import BaseDataElement
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aib_mm.attended import AttentionMaps
+from aib_mm.interpret.consistency import map_similarity
+from aib_mm.interpret.fields import combine_levels
+from aib_mm.interpret.information import Information
+from aib_mm.interpret.localization import map_on_image
+from aib_mm.interpret.outcome import Outcome
+from aib_mm.interpret.recording import AttentionRecord
+
+Pixels = NDArray[np.uint8]
+Map = NDArray[np.float32]
+
+
+class InferenceError(ValueError):
+    """A model whose attention cannot be laid on its images: why, and what to do."""
+
+
+@dataclass(frozen=True)
+class AttentionResult:
+    """What ``AttentionInferencer`` gives for one image of H × W pixels.
+
+    Maps are laid on the image when they are first asked for, so that whoever writes
+    pictures does that work in a thread of its own.
+
+    Attributes:
+        name: identifies the image: its path below the folder that was given.
+        image: ``(H, W, 3)``, RGB: as in the file or, where the test pipeline of a
+            classifier crops, what the network saw.
+        prediction: the host's data sample, on the CPU; mmseg's without ``seg_logits``.
+        outcome: the prediction in words that all hosts share.
+        levels: of this image, a batch of one, on the CPU, over the network's input.
+        latent: what the latents tell, or None without a density.
+        level: see ``combine_levels``; there is such a level.
+        frame: of ``image``, see ``map_on_image``.
+    """
+
+    name: str
+    image: Pixels
+    prediction: BaseDataElement
+    outcome: Outcome
+    levels: tuple[AttentionMaps, ...]
+    latent: Information | None
+    level: str | int = 'mean'
+    frame: str = 'ori_shape'
+
+    @cached_property
+    def attention_mean(self) -> Map:
+        """``(H, W)``, of the levels asked for."""
+        return self._place(combine_levels(self.levels, self.level)[0][0])
+
+    @cached_property
+    def attention_std(self) -> Map:
+        """``(H, W)``, of the levels asked for."""
+        return self._place(combine_levels(self.levels, self.level)[1][0])
+
+    @cached_property
+    def samples(self) -> Map:
+        """The maps that modulated the features, ``(L_a, H, W)``.
+
+        Of one level, the finest unless another was asked for: the mean of anchors is no
+        anchor.
+        """
+        placed = [
+            self._place(sample[0], smooth=not self.quantized)
+            for sample in self._sampled.samples
+        ]
+        return np.stack(placed)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the samples are anchors, which only a qt model has."""
+        return self._sampled.indices is not None
+
+    @cached_property
+    def consistency(self) -> float | None:
+        """How much the samples agree, in [0, 1]; None of a single sample.
+
+        The mean over their pairs of ``map_similarity``.
+        """
+        return agreement(self._sampled.samples)
+
+    @cached_property
+    def uncertainty(self) -> dict[str, float]:
+        """What is known of the doubt.
+
+        ``attention_std``, the mean over the image; ``predictive_entropy`` in nats, as
+        the head wrote it, else ``Outcome.entropy``; ``mutual_information`` in nats
+        where the head wrote it.
+        """
+        found = dict(attention_std=float(self.attention_std.mean()))
+        entropy = self.prediction.get('predictive_entropy', self.outcome.entropy)
+        if entropy is not None:
+            found['predictive_entropy'] = float(entropy)
+        if 'mutual_information' in self.prediction:
+            found['mutual_information'] = float(self.prediction.mutual_information)
+        return found
+
+    @cached_property
+    def information(self) -> 'PlacedInformation | None':
+        """What the latents tell, in bits, of what lies on the image."""
+        return place_information(self.latent, self.prediction.metainfo, self.frame)
+
+    @property
+    def _sampled(self) -> AttentionMaps:
+        if self.level != 'mean':
+            return self.levels[int(self.level)]
+        return max(self.levels, key=lambda maps: maps.mean.numel())
+
+    def _place(self, maps: Tensor, smooth: bool = True) -> Map:
+        return _place(maps, self.prediction.metainfo, self.frame, smooth)
+
+
+class PlacedInformation(NamedTuple):
+    """``Information`` of what lies on the image, without the padding of the batch.
+
+    Attributes:
+        total_bits: of the image.
+        positions: latents that it has: pixels of the latent, regions, or one.
+        raw: the bits of each, as ``Information.bits``, with the padding's.
+        map: bits per position, ``(H, W)``; None where latents have no position.
+        rois: of the regions, ``(n, 4)``, in pixels of the network's input, or None.
+    """
+
+    total_bits: float
+    positions: int
+    raw: NDArray[np.float32]
+    map: Map | None
+    rois: NDArray[np.float32] | None
+
+    @property
+    def bits_per_position(self) -> float:
+        """Mean over positions; of an image without regions 0."""
+        return self.total_bits / max(self.positions, 1)
+
+
+def agreement(samples: Tensor) -> float | None:
+    """``AttentionResult.consistency`` of sampled maps ``(L_a, ...)``."""
+    first, second = torch.triu_indices(len(samples), len(samples), offset=1)
+    if not len(first):
+        return None
+    return map_similarity(samples[first], samples[second]).mean().item()
+
+
+def place_information(
+    information: Information | None, meta: dict[str, Any], frame: str
+) -> PlacedInformation | None:
+    """Take what lies on the padding of the batch off."""
+    if information is None:
+        return None
+    bits = information.bits.float().cpu()
+    total, positions, placed = information.total, information.positions, None
+    if bits.dim() == 2:
+        placed = _place(bits[None], meta, frame)
+        # Which positions some pixel of the image falls on.
+        index = torch.arange(bits.numel()).view(1, *bits.shape).float()
+        inside = map_on_image(index, meta, 'img_shape', smooth=False).unique().long()
+        total = bits.flatten()[inside].double().sum().item()
+        positions = len(inside)
+    rois = None if information.rois is None else information.rois.float().cpu().numpy()
+    return PlacedInformation(total, positions, bits.numpy(), placed, rois)
+
+
+def _place(maps: Tensor, meta: dict[str, Any], frame: str, smooth: bool = True) -> Map:
+    placed = map_on_image(maps.float().cpu(), meta, frame, smooth)
+    return np.ascontiguousarray(placed.numpy())
+
+
+def levels_of(record: AttentionRecord, level: str | int) -> list[AttentionMaps]:
+    """Of all attention in the model, in its order.
+
+    Raises:
+        InferenceError: several passes for one batch, or not so many levels.
+    """
+    if any(len(passes) != 1 for passes in record.values()):
+        raise InferenceError(
+            'the model goes through its attention several times for one image (slide '
+            'inference?), so that no map is that of its prediction: set '
+            "model.test_cfg.mode='whole'"
+        )
+    levels = [maps for (attention,) in record.values() for maps in attention]
+    if isinstance(level, int) and level >= len(levels):
+        raise InferenceError(
+            f'level must be less than {len(levels)}, the number of levels that have '
+            f'attention, got {level}'
+        )
+    return levels
+
+
+def of_image(maps: AttentionMaps, i: int) -> AttentionMaps:
+    """One image of a batch, as a batch of one."""
+
+    def take(values: Tensor) -> Tensor:
+        return values[..., i : i + 1, :, :, :].float().cpu()
+
+    indices = None if maps.indices is None else maps.indices[:, i : i + 1].cpu()
+    return AttentionMaps(take(maps.mean), take(maps.std), take(maps.samples), indices)

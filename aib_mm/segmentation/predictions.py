@@ -1,0 +1,68 @@
+"""A segmentor's prediction of one image, drawn and put in words."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmseg.evaluation.metrics import IoUMetric
+from mmseg.structures import SegDataSample
+from mmseg.visualization import SegLocalVisualizer
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aib_mm.interpret.outcome import Outcome
+
+NEEDS_WHOLE_IMAGE = True
+#: One number for each class and pixel.
+HEAVY_FIELDS = ('seg_logits',)
+IGNORED = 255
+
+
+def draw(
+    visualizer: SegLocalVisualizer,
+    image: NDArray[np.uint8],
+    sample: SegDataSample,
+    min_score: float,
+) -> NDArray[np.uint8]:
+    """The classes of the pixels as mmseg draws them; ``min_score`` is not used."""
+    visualizer.add_datasample(
+        'prediction', image, sample, draw_gt=False, with_labels=False
+    )
+    return visualizer.get_image()
+
+
+def read(sample: SegDataSample, min_score: float) -> Outcome:
+    """The classes by the pixels they have, and the mean IoU of those in the image."""
+    labels = sample.pred_sem_seg.data
+    logits = sample.seg_logits.data
+    entropy = _entropy(logits)
+    predicted = _by_area(labels)
+    if 'gt_sem_seg' not in sample:
+        return Outcome(predicted, entropy=entropy)
+    truth = sample.gt_sem_seg.data.to(labels.device)
+    true = tuple(label for label in _by_area(truth) if label != IGNORED)
+    areas = IoUMetric.intersect_and_union(
+        labels.squeeze(0), truth.squeeze(0), max(len(logits), 2), IGNORED
+    )
+    shared, either = areas[0], areas[1]
+    there = either > 0
+    ious = shared[there] / either[there]
+    return Outcome(predicted, true, ious.mean().item() if len(ious) else None, entropy)
+
+
+def roi_extractors(model: nn.Module) -> list[nn.Module]:
+    """None: a latent belongs to a pixel."""
+    return []
+
+
+def _entropy(logits: Tensor) -> float:
+    """Mean over pixels, nats; one channel is the logit of the class against none."""
+    if len(logits) == 1:
+        logits = torch.cat([logits, torch.zeros_like(logits)])
+    logs = F.log_softmax(logits, dim=0)
+    return -(logs.exp() * logs).sum(dim=0).mean().item()
+
+
+def _by_area(labels: Tensor) -> tuple[int, ...]:
+    areas = labels.long().flatten().bincount()
+    order = areas.argsort(descending=True, stable=True)
+    return tuple(order[: int(areas.count_nonzero())].tolist())

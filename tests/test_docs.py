@@ -1,0 +1,45 @@
+"""The documentation: nothing leads nowhere, and the site builds without a warning."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LINK = re.compile(r'\]\((?!https?://|#)([^)#\s]+)')
+
+
+def pages(repo: Path) -> list[Path]:
+    return [repo / 'README.md', repo / 'CONTRIBUTING.md', *repo.glob('docs/*.md')]
+
+
+def test_links_lead_to_files(repo: Path) -> None:
+    broken = [
+        f'{page.name}: {target}'
+        for page in pages(repo)
+        for target in LINK.findall(page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert not broken
+
+
+def test_every_page_is_in_the_contents(repo: Path) -> None:
+    index = (repo / 'docs/index.md').read_text()
+    listed = '\n'.join(re.findall(r'```{toctree}(.*?)```', index, flags=re.DOTALL))
+    names = {page.stem for page in repo.glob('docs/*.md')} - {'index'}
+    assert names <= set(listed.split())
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(repo: Path, tmp_path: Path) -> None:
+    pytest.importorskip('sphinx', reason='make docs installs it')
+    done = subprocess.run(
+        [sys.executable, '-m', 'sphinx', '-q', '-W', repo / 'docs', tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'AIBAttention' in (tmp_path / 'api.html').read_text()

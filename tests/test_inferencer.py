@@ -1,0 +1,436 @@
+"""The inferencer against the hosts' own, and what it says of information and truth."""
+
+import math
+import re
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from attention_files import write_images, write_model, write_weights
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData, PixelData
+from PIL import Image
+from torch import nn
+
+from aib_mm.apis import AttentionInferencer, InferenceError
+from aib_mm.checkpoint import CheckpointError
+from aib_mm.encoders import Latent, LatentEncoder
+from aib_mm.errors import DataError
+from aib_mm.interpret import map_on_image, record_attention, record_latents
+from aib_mm.interpret.information import (
+    Information,
+    LatentRows,
+    information_of_images,
+)
+from aib_mm.interpret.inputs import Failure
+from aib_mm.interpret.result import agreement, place_information
+
+HOSTS = ('mmpretrain', 'mmdet', 'mmseg')
+# A BEiT of fixed size takes square images only.
+SIZES = {
+    'mmpretrain': {'a.png': (32, 32), 'b.png': (32, 32), 'c.png': (48, 32)},
+    'mmdet': {'a.png': (64, 96), 'b.png': (64, 96), 'c.png': (96, 64)},
+    'mmseg': {'a.png': (64, 64), 'b.png': (64, 64), 'c.png': (96, 96)},
+}
+
+
+class Given:
+    """An inferencer of one host, its files, and images of two sizes."""
+
+    def __init__(self, scope: str, folder: Path) -> None:
+        pytest.importorskip(scope)
+        self.scope = scope
+        self.config, self.checkpoint = write_model(scope, folder)
+        self.images = write_images(folder / 'images', SIZES[scope])
+        self.inferencer = AttentionInferencer(self.config, self.checkpoint)
+
+
+@pytest.fixture(scope='module', params=HOSTS)
+def given(request, tmp_path_factory) -> Given:
+    return Given(request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope='module')
+def classifier(tmp_path_factory) -> Given:
+    return Given('mmpretrain', tmp_path_factory.mktemp('classifier'))
+
+
+def host_predictions(given: Given) -> list[Any]:
+    """The data samples of the host's own inferencer."""
+    options = dict(return_datasamples=True)
+    if given.scope == 'mmpretrain':
+        from mmpretrain import ImageClassificationInferencer as Host
+
+        host = Host(given.config, pretrained=given.checkpoint)
+    elif given.scope == 'mmdet':
+        from mmdet.apis import DetInferencer as Host
+
+        host = Host(given.config, given.checkpoint, device='cpu', show_progress=False)
+        return host(given.images, **options)['predictions']
+    else:
+        from mmseg.apis import MMSegInferencer as Host
+
+        host = Host(given.config, given.checkpoint, device='cpu')
+    return host(given.images, **options)
+
+
+def test_predictions_are_those_of_the_hosts_own_inferencer(given: Given) -> None:
+    with DefaultScope.overwrite_default_scope(given.scope):
+        expected = host_predictions(given)
+    results = given.inferencer(given.images)
+    assert [result.name for result in results] == ['a.png', 'b.png', 'c.png']
+    for result, other in zip(results, expected, strict=True):
+        if given.scope == 'mmpretrain':
+            ours, theirs = result.prediction.pred_score, other.pred_score
+        elif given.scope == 'mmdet':
+            ours = result.prediction.pred_instances.bboxes
+            theirs = other.pred_instances.bboxes
+            assert len(ours)
+        else:
+            ours = result.prediction.pred_sem_seg.data
+            theirs = other.pred_sem_seg.data
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_maps_lie_on_each_image_whatever_its_batch(given: Given) -> None:
+    results = given.inferencer(given.images, batch_size=3)
+    for result, alone in zip(results, given.inferencer(given.images), strict=True):
+        height, width = SIZES[given.scope][result.name]
+        assert result.image.shape == (height, width, 3)
+        with Image.open(Path(given.images[0]).with_name(result.name)) as file:
+            assert np.array_equal(result.image, np.asarray(file))
+        for name in ('attention_mean', 'attention_std', 'samples'):
+            values, other = getattr(result, name), getattr(alone, name)
+            assert values.shape[-2:] == (height, width)
+            np.testing.assert_allclose(values, other, atol=1e-5)
+        assert result.attention_mean.std() > 0
+        finest = result.levels[0]
+        if len(result.levels) == 1:
+            placed = map_on_image(finest.mean[0], result.prediction.metainfo)
+            np.testing.assert_allclose(result.attention_mean, placed, atol=1e-6)
+        assert result.uncertainty['attention_std'] == pytest.approx(
+            result.attention_std.mean()
+        )
+
+
+def test_an_array_is_what_its_file_is(given: Given) -> None:
+    with Image.open(given.images[0]) as file:
+        bgr = np.asarray(file)[..., ::-1]
+    from_file, from_array = given.inferencer([given.images[0], bgr])
+    assert from_array.name == '00001'
+    assert np.array_equal(from_array.image, from_file.image)
+    np.testing.assert_allclose(
+        from_array.attention_mean, from_file.attention_mean, atol=1e-6
+    )
+
+
+def test_nothing_of_the_script_around_is_changed(given: Given) -> None:
+    cfg = Config.fromfile(given.config)
+    before = cfg.pretty_text
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        AttentionInferencer(cfg, given.checkpoint)(given.images[0])
+        assert DefaultScope.get_current_instance().scope_name == 'mmengine'
+    assert cfg.pretty_text == before
+    assert torch.is_grad_enabled()
+    hooked = [m for m in given.inferencer.model.modules() if m._forward_hooks]
+    assert not hooked
+
+
+def test_recording_lets_go_after_an_error(classifier: Given) -> None:
+    model = classifier.inferencer.model
+    with pytest.raises(KeyError), record_attention(model), record_latents(model):
+        raise KeyError
+    assert not [m for m in model.modules() if m._forward_hooks or m._forward_pre_hooks]
+
+
+def test_samples_are_seeded_and_agree_more_or_less(tmp_path: Path) -> None:
+    pytest.importorskip('mmpretrain')
+    files = write_model('mmpretrain', tmp_path, samples=4)
+    image = write_images(tmp_path, {'a.png': (32, 32)})
+    inferencer = AttentionInferencer(*files)
+    (first,), (again,), (other,) = (inferencer(image, seed=s) for s in (0, 0, 1))
+    assert first.samples.shape == (4, 32, 32) and first.quantized
+    assert np.array_equal(first.samples, again.samples)
+    scores = [r.prediction.pred_score for r in (first, again, other)]
+    assert torch.equal(scores[0], scores[1]) and not torch.equal(scores[0], scores[2])
+    assert 0 <= first.consistency <= 1
+    assert first.consistency == agreement(first.levels[0].samples)
+
+
+def test_agreement_is_the_mean_over_pairs() -> None:
+    flat = torch.tensor([[0.0, 1, 0, 1], [0, 1, 0, 1], [1, 0, 1, 0]])
+    samples = flat.view(3, 1, 1, 2, 2)
+    assert agreement(samples[:2]) == pytest.approx(1.0)
+    assert agreement(samples) == pytest.approx(1 / 3)
+    assert agreement(samples[:1]) is None
+
+
+class TestInformation:
+    """Of hand-made latents, and of every host's heads."""
+
+    def test_of_one_latent_it_is_the_divergence_in_bits(self) -> None:
+        class Encoder(LatentEncoder):
+            has_density, parameters_per_dim = True, 1
+
+            def forward(self, x: torch.Tensor, num_samples: int) -> Latent:
+                return Latent(x[None], x, torch.ones_like(x))
+
+        encoder = Encoder(in_features=2, latent_dim=2)
+        with record_latents(nn.Sequential(encoder)) as rows:
+            encoder(torch.tensor([[2.0, 0.0], [1.0, 1.0]]), 1)
+        # Of a mean m with std 1 it is m²/2 nats.
+        assert rows[0].bits.tolist() == pytest.approx(
+            [2 / math.log(2), 1 / math.log(2)]
+        )
+
+    def test_samples_are_averaged_and_latents_summed(self) -> None:
+        one = LatentRows(torch.tensor([1.0, 2.0, 3.0, 4.0]), None)
+        first, second = information_of_images([one], 2)
+        assert (first.total, second.total) == (2.0, 3.0)
+        assert (first.positions, first.bits.shape) == (1, ())
+        assert information_of_images([one, one], 2)[0].total == 4.0
+        assert information_of_images([], 3) == [None] * 3
+
+    def test_positions_are_kept(self) -> None:
+        bits = torch.arange(16.0).view(4, 2, 2)
+        first, second = information_of_images([LatentRows(bits, None)], 2)
+        # Samples 0 and 2 are of the first image.
+        assert first.bits.tolist() == [[4, 5], [6, 7]] and first.total == 22
+        assert second.positions == 4 and second.total == 38
+
+    def test_regions_go_to_their_images(self) -> None:
+        # Two samples of two images, one region in the first and two in the second.
+        rois = torch.zeros(6, 5)
+        rois[:, 0] = torch.tensor([0.0, 1, 1, 2, 3, 3])
+        rois[:, 1] = torch.tensor([7.0, 8, 9, 7, 8, 9])
+        rows = LatentRows(torch.tensor([1.0, 2, 4, 3, 4, 8]), rois)
+        first, second = information_of_images([rows, rows], 2)
+        assert first.bits.tolist() == [4.0] and first.total == 4.0
+        assert second.bits.tolist() == [6.0, 12.0] and second.positions == 2
+        assert second.rois[:, 0].tolist() == [8.0, 9.0]
+        nothing = LatentRows(torch.zeros(0), torch.zeros(0, 5))
+        assert [i.total for i in information_of_images([nothing], 2)] == [0.0, 0.0]
+
+    def test_latents_without_common_positions_are_refused(self) -> None:
+        rows = [LatentRows(torch.zeros(2), None), LatentRows(torch.zeros(2, 3), None)]
+        with pytest.raises(ValueError, match=r'latents of the shapes \[\(2,\), \(2, 3'):
+            information_of_images(rows, 2)
+
+    def test_padding_does_not_count(self) -> None:
+        meta = dict(img_shape=(8, 4), ori_shape=(8, 4), batch_input_shape=(8, 8))
+        bits = torch.tensor([[1.0, 10.0], [2.0, 20.0]])
+        placed = place_information(Information(bits), meta, 'ori_shape')
+        assert (placed.total_bits, placed.positions) == (3.0, 2)
+        assert placed.bits_per_position == 1.5
+        assert placed.map.shape == (8, 4) and placed.raw.tolist() == bits.tolist()
+
+    def test_of_a_classifier_it_is_what_the_head_says(self, tmp_path: Path) -> None:
+        pytest.importorskip('mmpretrain')
+        files = write_model('mmpretrain', tmp_path, samples=2)
+        image = write_images(tmp_path, {'a.png': (32, 32), 'b.png': (32, 32)})
+        for result in AttentionInferencer(*files)(image, batch_size=2, seed=0):
+            nats = result.prediction.kl_nats.item()
+            assert result.information.total_bits == pytest.approx(nats / math.log(2))
+            assert result.information.map is None
+
+    @pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+    def test_of_every_region_and_pixel(self, scope: str, tmp_path: Path) -> None:
+        pytest.importorskip(scope)
+        files = write_model(scope, tmp_path, samples=2)
+        images = write_images(tmp_path, {'a.png': (64, 64), 'b.png': (64, 64)})
+        inferencer = AttentionInferencer(*files)
+        for result in inferencer(images, batch_size=2, seed=0):
+            found = result.information
+            assert found.positions == found.raw.size > 1
+            assert found.total_bits == pytest.approx(found.raw.sum(), rel=1e-4)
+            assert (found.raw > 0).all()
+            if scope == 'mmdet':
+                assert found.rois.shape == (found.positions, 4)
+            else:
+                assert found.map.shape == (64, 64)
+
+    def test_without_a_density_there_is_none(self, classifier: Given) -> None:
+        # A box head that takes the mean latent has no std either.
+        (result,) = classifier.inferencer(classifier.images[0])
+        assert result.information is not None  # the encoder's is known without a draw
+        assert place_information(None, {}, 'ori_shape') is None
+
+
+class TestOutcome:
+    """Prediction and truth in the words that all hosts share."""
+
+    def test_of_a_class(self) -> None:
+        pytest.importorskip('mmpretrain')
+        from mmpretrain.structures import DataSample
+
+        from aib_mm.classification.predictions import read
+
+        sample = DataSample().set_pred_score(torch.tensor([0.5, 0.25, 0.25]))
+        sample.set_pred_label(0)
+        assert read(sample, 0.3).quality is None
+        assert read(sample, 0.3).entropy == pytest.approx(1.5 * math.log(2))
+        assert read(sample.set_gt_label(0), 0.3).quality == 1.0
+        assert read(sample.set_gt_label(2), 0.3).true == (2,)
+        assert read(sample, 0.3).quality == 0.0
+
+    def test_of_boxes(self) -> None:
+        pytest.importorskip('mmdet')
+        from aib_mm.detection.predictions import read
+
+        boxes = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [0, 0, 5, 5]])
+        found = InstanceData(
+            bboxes=boxes,
+            labels=torch.tensor([1, 2, 1]),
+            scores=torch.tensor([0.5, 0.9, 0.1]),
+        )
+        truth = InstanceData(
+            bboxes=torch.tensor([[0.0, 0, 10, 9], [20, 20, 30, 30]]),
+            labels=torch.tensor([1, 1]),
+        )
+        sample = FakeSample(pred_instances=found, gt_instances=truth)
+        outcome = read(sample, 0.3)
+        # One hit; a box of the wrong class; a missed one.
+        assert outcome.predicted == (2, 1) and outcome.true == (1,)
+        assert outcome.quality == pytest.approx(2 * 1 / (2 + 2))
+        mean = (math.log(2) - 0.9 * math.log(0.9) - 0.1 * math.log(0.1)) / 2
+        assert outcome.entropy == pytest.approx(mean)
+        assert read(sample, 0.95).quality == 0.0
+        empty = FakeSample(pred_instances=found[:0], gt_instances=truth[:0])
+        assert read(empty, 0.3).quality == 1.0 and read(empty, 0.3).entropy is None
+
+    def test_of_pixels(self) -> None:
+        pytest.importorskip('mmseg')
+        from mmseg.structures import SegDataSample
+
+        from aib_mm.segmentation.predictions import read
+
+        labels = torch.tensor([[[0, 0, 1, 1]]])
+        logits = torch.zeros(3, 1, 4)
+        sample = SegDataSample(
+            pred_sem_seg=PixelData(data=labels), seg_logits=PixelData(data=logits)
+        )
+        assert read(sample, 0.3).quality is None
+        assert read(sample, 0.3).entropy == pytest.approx(math.log(3))
+        sample.gt_sem_seg = PixelData(data=torch.tensor([[[0, 1, 1, 255]]]))
+        outcome = read(sample, 0.3)
+        assert outcome.predicted == (0, 1) and outcome.true == (1, 0)
+        # Both classes: one pixel shared, two in either; the last does not count.
+        assert outcome.quality == pytest.approx(0.5)
+
+
+class FakeSample(SimpleNamespace):
+    """Fields only, where building a host's data sample would say nothing more."""
+
+    def get(self, name: str) -> Any:
+        return getattr(self, name, None)
+
+
+def test_a_crop_is_shown_as_the_network_saw_it(classifier: Given, tmp_path) -> None:
+    cfg = Config.fromfile(classifier.config)
+    steps = [dict(type='CenterCrop', crop_size=16), dict(type='PackInputs')]
+    cfg.test_dataloader.dataset.pipeline = steps
+    inferencer = AttentionInferencer(cfg, classifier.checkpoint)
+    (result,) = inferencer(classifier.images[0])
+    with Image.open(classifier.images[0]) as file:
+        assert np.array_equal(result.image, np.asarray(file)[8:24, 8:24])
+    assert result.attention_mean.shape == (16, 16)
+
+
+def test_a_detector_whose_pipeline_crops_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip('mmdet')
+    config, checkpoint = write_model('mmdet', tmp_path)
+    (image,) = write_images(tmp_path, {'a.png': (64, 64)})
+    cfg = Config.fromfile(config)
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline.insert(-1, dict(type='CenterCrop', crop_size=(32, 32)))
+    with pytest.raises(InferenceError, match=r'a\.png: the test pipeline crops'):
+        AttentionInferencer(cfg, checkpoint)(image)
+
+
+class TestMistakes:
+    """Messages."""
+
+    def test_weights_of_another_model(self, classifier: Given, tmp_path: Path) -> None:
+        vanilla = Path(__file__).with_name('tiny_classifier.py')
+        config = tmp_path / 'vanilla.py'
+        config.write_text(f'_base_ = [{str(vanilla)!r}]')
+        weights = write_weights(config)
+        with pytest.raises(CheckpointError, match=r'is not of this .* stay random'):
+            AttentionInferencer(classifier.config, weights)
+        with pytest.raises(ValueError, match='holds no AIBAttention'):
+            AttentionInferencer(config, weights)
+        with pytest.raises(CheckpointError, match=r'none\.pth does not exist'):
+            AttentionInferencer(config, 'none.pth')
+
+    def test_a_config_of_no_host(self, classifier: Given) -> None:
+        cfg = Config.fromfile(classifier.config)
+        cfg.default_scope = 'mmyolo'
+        with pytest.raises(ValueError, match=r"default_scope .* got 'mmyolo'"):
+            AttentionInferencer(cfg, classifier.checkpoint)
+
+    def test_a_level_that_is_not_there(self, classifier: Given) -> None:
+        args = classifier.config, classifier.checkpoint
+        with pytest.raises(InferenceError, match=r'level must be less than 1, .* 3'):
+            AttentionInferencer(*args, level=3)(classifier.images[0])
+
+    def test_slide_inference(self, tmp_path: Path) -> None:
+        pytest.importorskip('mmseg')
+        config, checkpoint = write_model('mmseg', tmp_path)
+        (image,) = write_images(tmp_path, {'a.png': (64, 64)})
+        cfg = Config.fromfile(config)
+        size = cfg.test_dataloader.dataset.pipeline[1].scale
+        cfg.model.test_cfg = dict(mode='slide', crop_size=size, stride=(64, 64))
+        cfg.test_dataloader.dataset.pipeline[1].scale = tuple(2 * s for s in size)
+        with pytest.raises(InferenceError, match=r"several times .*mode='whole'"):
+            AttentionInferencer(cfg, checkpoint)(image)
+
+    def test_images_that_are_none(self, classifier: Given, tmp_path: Path) -> None:
+        inferencer = classifier.inferencer
+        broken = tmp_path / 'broken.png'
+        broken.write_bytes(Path(classifier.images[0]).read_bytes()[:200])
+        with pytest.raises(DataError, match=r'broken\.png cannot be used'):
+            inferencer([classifier.images[0], broken])
+        with pytest.raises(DataError, match=r'there is no file .*lost\.png'):
+            inferencer(tmp_path / 'lost.png')
+        with pytest.raises(DataError, match=r'must be \(H, W, 3\) uint8, got \(4, 4\)'):
+            inferencer(np.zeros((4, 4), np.uint8))
+        with pytest.raises(TypeError, match='got int at place 0'):
+            inferencer([3])
+        (tmp_path / 'empty').mkdir()
+        with pytest.raises(DataError, match=r'empty holds no images'):
+            inferencer(tmp_path / 'empty')
+        with pytest.raises(ValueError, match=r"split must be .* got 'rest'"):
+            inferencer.split_items('rest')
+
+    def test_the_others_go_on(self, classifier: Given, tmp_path: Path) -> None:
+        first, second, _ = classifier.images
+        (tmp_path / 'broken.png').write_text('no image')
+        items = classifier.inferencer.items([first, tmp_path, second])
+        results = list(classifier.inferencer.stream(items, batch_size=3))
+        kinds = [isinstance(result, Failure) for result in results]
+        assert kinds == [False, True, False]
+        assert results[1].name == 'broken.png' and 'identify' in results[1].reason
+
+
+def test_the_script_of_the_docs_runs(
+    classifier: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repo: Path
+) -> None:
+    text = (repo / 'docs/visualization.md').read_text()
+    (script,) = re.findall(r'```python\n(from aib_mm\.apis.*?)```', text, re.DOTALL)
+    assert len(script.strip().splitlines()) <= 10
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / 'photos', {'a.png': (32, 32), 'below/b.jpg': (32, 32)})
+    for name, path in (
+        ('config.py', classifier.config),
+        ('epoch_6.pth', classifier.checkpoint),
+    ):
+        (tmp_path / name).write_bytes(Path(path).read_bytes())
+    (tmp_path / 'script.py').write_text(script)
+    found = runpy.run_path('script.py')
+    assert found['result'].name == 'below/b.jpg'
+    assert (tmp_path / 'looked_at/index.html').is_file()

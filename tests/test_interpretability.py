@@ -1,0 +1,514 @@
+"""tools/interpretability.py: its figures, its files, what it repeats and refuses."""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from cifar_files import environment, write_cifar10
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+
+from aib_mm.cli import interpretability
+from aib_mm.cli.interpretability_model import MapReader
+from aib_mm.interpret import record_attention
+from aib_mm.interpret.class_activation import (
+    MissingLibraryError,
+    class_activation,
+    default_layer,
+)
+from aib_mm.interpret.consistency import map_similarity
+from aib_mm.interpret.edits import (
+    ColorBlock,
+    Edit,
+    HighFrequencies,
+    LowFrequencies,
+    Patch,
+    generator_for,
+)
+
+TESTS = Path(__file__).parent
+TOOL = TESTS.parent / 'tools' / 'interpretability.py'
+IMAGES = 12
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec('mmpretrain') is None, reason='needs mmpretrain'
+)
+needs_grad_cam = pytest.mark.skipif(
+    importlib.util.find_spec('pytorch_grad_cam') is None, reason='needs grad-cam'
+)
+
+HEADER = f'_base_ = {str(TESTS / "tiny_classifier.py")!r}\n'
+CONFIGS = {
+    'vanilla': '',
+    'aib': """
+model = dict(
+    neck=dict(_delete_=True, type='AIBAttention', in_channels=32, std_shift=0.0),
+    head=dict(
+        _delete_=True,
+        type='AIBClsHead',
+        num_classes=10,
+        latent_dim=8,
+        encoder=dict(type='GaussianEncoder', in_features=32, std_shift=0.0),
+    ),
+)
+""",
+    'att2': """
+model = dict(
+    backbone=dict(out_indices=(2, 3)),
+    neck=dict(_delete_=True, type='LocalAttention', in_channels=(16, 32)),
+    head=dict(in_channels=48),
+)
+custom_hooks = [dict(type='AttentionFieldsHook', level=0)]
+""",
+    'bgr': """
+model = dict(data_preprocessor=dict(to_rgb=True))
+test_dataloader = dict(dataset=dict(split='train'))
+""",
+}
+
+
+@pytest.fixture(scope='module')
+def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with CIFAR files, configs, and checkpoints of random weights."""
+    folder = tmp_path_factory.mktemp('user')
+    write_cifar10(folder / 'data', train_per_batch=2, test=IMAGES)
+    for name, text in CONFIGS.items():
+        (folder / f'{name}.py').write_text(HEADER + text)
+        for number in (0, 1):
+            torch.manual_seed(number)
+            model = build(folder / f'{name}.py')
+            checkpoint = folder / f'{name}{number}.pth'
+            torch.save(dict(state_dict=model.state_dict()), checkpoint)
+    return folder
+
+
+def build(config: Path) -> nn.Module:
+    cfg = Config.fromfile(config)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(cfg.model)
+    for module in model.modules():
+        # Images are told apart, and no map is all at one place.
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            std = 0.02 if len(module.weight) == 1 else 0.3
+            nn.init.normal_(module.weight, std=std)
+    return model
+
+
+@pytest.fixture
+def run(user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """The program, in the user's folder; gives the JSON of a run."""
+    monkeypatch.chdir(user)
+
+    def run(*arguments: str, out: Path = tmp_path / 'out') -> dict[str, Any]:
+        code = interpretability.main([*arguments, '--out', str(out)])
+        assert code == 0
+        return json.loads((out / 'interpretability.json').read_text())
+
+    return run
+
+
+AIB = ('--model', 'aib.py', 'aib0.pth')
+ATT2 = ('--model', 'att2.py', 'att20.pth')
+TWO = ('--sizes', '8', '--high', '4', '--low')
+
+
+def expected(user: Path, name: str, number: int, edit: Edit, level: int = 0) -> dict:
+    """Classes and similarities of a model, image by image, without the program."""
+    cfg = Config.fromfile(user / f'{name}.py')
+    model = build(user / f'{name}.py').eval()
+    model.load_state_dict(torch.load(user / f'{name}{number}.pth')['state_dict'])
+    for part in (model.neck, model.head):
+        part.test_samples = 0
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        from mmpretrain.registry import DATASETS
+
+        dataset = DATASETS.build(cfg.test_dataloader.dataset)
+
+    def look(image: Tensor) -> tuple[int, Tensor]:
+        data = model.data_preprocessor(dict(inputs=[image]), False)
+        with record_attention(model) as record, torch.no_grad():
+            (sample,) = model(data['inputs'], mode='predict')
+        ((maps,),) = record.values()
+        return int(sample.pred_label), maps[level].mean
+
+    same, similarity = [], []
+    for index in range(len(dataset)):
+        image = dataset[index]['inputs'].float()
+        before = look(image)
+        after = look(edit(image, generator_for(0, edit.name, index)))
+        same.append(before[0] == after[0])
+        similarity.append(map_similarity(before[1], after[1]).item())
+    return dict(same=np.array(same), similarity=np.array(similarity))
+
+
+@pytest.mark.parametrize('name', ['aib', 'att2'])
+def test_figures_are_those_of_the_parts(name: str, user: Path, run: Callable) -> None:
+    model = ('--model', f'{name}.py', f'{name}0.pth')
+    found = run(*model, *TWO, '--threshold', '0.9', '0.99')
+    (checkpoint,) = found['models'][name]
+    assert list(checkpoint['edits']) == ['color p=8', 'r > 4']
+    changed = 0
+    for edit in (ColorBlock(8), HighFrequencies(4.0)):
+        figures = checkpoint['edits'][edit.name]
+        parts = expected(user, name, 0, edit)
+        same, similarity = parts['same'], parts['similarity']
+        assert figures['prediction_consistent'] == same.mean()
+        kept = similarity[same]
+        for threshold in (0.9, 0.99):
+            score = figures['score'][str(threshold)]
+            assert score == pytest.approx((kept >= threshold).mean())
+        assert figures['area'] == pytest.approx(kept.mean(), abs=1e-5)
+        assert figures['curve'][90] == figures['score']['0.9']
+        changed += (~same).sum()
+    # Else the share of consistent predictions would say nothing.
+    assert changed > 0 or name != 'aib'
+
+
+def test_the_table_has_the_papers_layout(run: Callable, tmp_path: Path) -> None:
+    found = run(
+        *AIB,
+        *ATT2,
+        '--patches-from',
+        'bgr.py',
+        '--title',
+        'aib=WRN-aib',
+        '--batch',
+        '5',
+    )
+    columns = [f'{kind} p={p}' for kind in ('color', 'patch') for p in (4, 8, 12, 16)]
+    columns += ['r > 4', 'r < 12']
+    assert list(found['models']) == ['WRN-aib', 'att2']
+    text = (tmp_path / 'out' / 'interpretability.md').read_text()
+    for title, head in (
+        ('Interpretability score, %, threshold 0.9', ['model', *columns]),
+        ('Area under the score over all thresholds, %', ['model', *columns]),
+        ('Consistent predictions, %', ['model', 'accuracy', *columns]),
+    ):
+        table = text[text.index(f'**{title}**') :].split('\n\n')[1].splitlines()
+        cells = [[c.strip() for c in line.strip('|').split('|')] for line in table]
+        assert cells[0] == head
+        assert [row[0] for row in cells[2:]] == ['WRN-aib', 'att2']
+        assert all(0 <= float(cell) <= 100 for row in cells[2:] for cell in row[1:])
+    assert 'attention, level mean; att2: attention, level 0' in text
+    figures = found['models']['WRN-aib'][0]['edits']
+    assert text.count(f'{100 * figures["patch p=8"]["area"]:.2f}') >= 1
+
+
+def measured(out: Path, kind: str = 'edited') -> list[Path]:
+    return sorted((out / 'measured').glob(f'*-{kind}-*.npz'))
+
+
+def test_figures_do_not_depend_on_the_batch(run: Callable, tmp_path: Path) -> None:
+    outs = [tmp_path / 'one', tmp_path / 'many']
+    for out, batch in zip(outs, ('1', '7'), strict=True):
+        run(*AIB, *TWO, '--batch', batch, out=out)
+    assert [p.name for p in measured(outs[0])] == [p.name for p in measured(outs[1])]
+    for one, many in zip(*map(measured, outs), strict=True):
+        with np.load(one) as a, np.load(many) as b:
+            assert (a['predicted'] == b['predicted']).all()
+            np.testing.assert_allclose(a['similarity'], b['similarity'], atol=1e-5)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tensor]]:
+    """The images of every batch that a model gets, without the trial of the first."""
+    batches: list[Tensor] = []
+    read = MapReader.__call__
+
+    def spy(self: MapReader, batch: dict) -> tuple[Tensor, Tensor]:
+        if len(batch['inputs']) > 1:
+            batches.append(torch.stack([image.float() for image in batch['inputs']]))
+        return read(self, batch)
+
+    monkeypatch.setattr(MapReader, '__call__', spy)
+    yield batches
+
+
+def test_every_model_gets_the_same_images(run: Callable, seen: list[Tensor]) -> None:
+    run(*AIB, *ATT2, *TWO)
+    assert len(seen) == 6
+    for ours, theirs in zip(seen[:3], seen[3:], strict=True):
+        assert torch.equal(ours, theirs)
+    occluded = (seen[0] != seen[1]).any(dim=1).sum(dim=(1, 2))
+    assert ((occluded > 50) & (occluded <= 64)).all()
+
+
+def test_what_is_measured_is_not_measured_again(
+    run: Callable, seen: list[Tensor], user: Path, tmp_path: Path
+) -> None:
+    first = run(*AIB, *TWO)
+    assert len(seen) == 3
+    for arguments, batches in (
+        ((), 0),
+        (('--threshold', '0.5'), 0),
+        (('--batch', '6'), 0),
+        (('--title', 'aib=A'), 0),
+        (('--normalization', 'standard'), 2),
+        (('--clip',), 1),
+        (('--images', '9'), 3),
+        (('--seed', '1'), 3),
+        (('--force',), 3),
+    ):
+        seen.clear()
+        found = run(*AIB, *TWO, *arguments)
+        assert len(seen) == batches, arguments
+    assert found['models'] == first['models']
+    # Other weights under the same name.
+    copy = tmp_path / 'copy.pth'
+    for source, batches in (('aib0.pth', 0), ('aib1.pth', 3)):
+        seen.clear()
+        copy.write_bytes((user / source).read_bytes())
+        run('--model', 'aib.py', str(copy), *TWO)
+        assert len(seen) == batches
+
+
+def test_a_killed_run_goes_on(
+    run: Callable,
+    seen: list[Tensor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = run(*AIB, *TWO, out=tmp_path / 'whole')
+    spy = MapReader.__call__
+    seen.clear()
+
+    def killed(self: MapReader, batch: dict) -> tuple[Tensor, Tensor]:
+        if len(seen) == 5:  # in the second half of the second edit
+            raise KeyboardInterrupt
+        return spy(self, batch)
+
+    monkeypatch.setattr(MapReader, '__call__', killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(*AIB, *TWO, '--batch', '6')
+    assert len(measured(tmp_path / 'out')) == 1
+    monkeypatch.setattr(MapReader, '__call__', spy)
+    # A file that was cut short by something else is no result.
+    (originals,) = measured(tmp_path / 'out', 'originals')
+    originals.write_bytes(originals.read_bytes()[:200])
+    seen.clear()
+    found = run(*AIB, *TWO, '--batch', '6')
+    assert len(seen) == 4
+    figures, others = found['models']['aib'][0], whole['models']['aib'][0]
+    for name, values in others['edits'].items():
+        assert figures['edits'][name]['score'] == values['score']
+        assert figures['edits'][name]['area'] == pytest.approx(values['area'], abs=1e-6)
+
+
+def test_a_share_of_the_images_is_drawn_by_the_seed(
+    run: Callable, seen: list[Tensor]
+) -> None:
+    drawn = []
+    for seed in ('0', '0', '1'):
+        seen.clear()
+        found = run(*AIB, *TWO, '--images', '5', '--seed', seed, '--force')
+        assert found['models']['aib'][0]['images'] == 5
+        drawn.append(seen[0])
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+def test_patches_have_the_channels_of_the_images_they_go_into(
+    run: Callable, seen: list[Tensor], user: Path
+) -> None:
+    run(*AIB, '--sizes', '16', '--patches-from', 'bgr.py', '--high', '--low')
+    before, _, patched = seen
+    source = Config.fromfile(user / 'bgr.py').test_dataloader.dataset
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        from mmpretrain.registry import DATASETS
+
+        dataset = DATASETS.build(source)
+    others = [dataset[i]['inputs'].float().flip(0) for i in range(len(dataset))]
+    assert len(others) == 10
+    for index in range(IMAGES):
+        edit = Patch(16, others)
+        generator = generator_for(0, edit.name, index)
+        assert torch.equal(patched[index], edit(before[index], generator))
+
+
+def test_several_checkpoints_give_mean_and_spread(
+    run: Callable, tmp_path: Path
+) -> None:
+    found = run(*AIB, 'aib1.pth', *TWO)
+    shares = [
+        100 * checkpoint['edits']['r > 4']['area']
+        for checkpoint in found['models']['aib']
+    ]
+    cell = f'{np.mean(shares):.2f} ± {np.std(shares, ddof=1):.2f}'
+    assert cell in (tmp_path / 'out' / 'interpretability.md').read_text()
+
+
+def test_scores_that_do_not_exist_are_dashes(
+    run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, calls = MapReader.__call__, []
+
+    def fickle(self: MapReader, batch: dict) -> tuple[Tensor, Tensor]:
+        classes, maps = read(self, batch)
+        calls.append(len(classes))
+        return torch.full_like(classes, len(calls)), maps
+
+    monkeypatch.setattr(MapReader, '__call__', fickle)
+    found = run(*AIB, *TWO)
+    figures = found['models']['aib'][0]['edits']['r > 4']
+    assert figures['prediction_consistent'] == 0
+    assert figures['area'] is figures['score']['0.9'] is figures['curve'][0] is None
+    assert '| aib | – | – |' in (tmp_path / 'out' / 'interpretability.md').read_text()
+
+
+def test_the_command_on_cifar_files(user: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    command = [sys.executable, TOOL, *AIB, '--images', '6', '--out', out]
+    done = subprocess.run(
+        [*map(str, command), '--low', '12', '20', '--sizes'],
+        cwd=user,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'aib, aib0.pth: r < 20 measured' in done.stdout
+    assert (out / 'interpretability.md').read_text().count('| aib |') == 3
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--model', 'aib.py'], r'--model aib\.py needs a checkpoint behind'),
+        ([*AIB, *AIB], r'a second config called aib'),
+        ([*AIB, '--title', 'abi=X'], r"one of \['aib'\], got 'abi=X'"),
+        ([*AIB, *ATT2, '--title', 'aib=att2'], r'tell the models apart'),
+        (['--model', 'absent.py', 'aib0.pth'], r'config absent\.py does not exist'),
+        (['--model', 'aib.py', 'absent.pth'], r'absent\.pth does not exist'),
+        (
+            ['--model', 'aib.py', 'vanilla0.pth'],
+            r'vanilla0\.pth is not of the model of .*aib\.py: \d+ weights are missing, '
+            r'2 unexpected, 0 of another shape; python -m aib_mm compare',
+        ),
+        (
+            [*AIB, '--sizes', '40'],
+            r'color p=40 of .*40×40 pixels does not fit',
+        ),
+        ([*AIB, '--high', '-1'], r'r > -1 of .*radius must be >= 0, got -1'),
+        ([*AIB, '--sizes', '--high', '--low'], r'no edits: give at least one'),
+        ([*AIB, '--level', '3'], r'level must be less than 1.*got 3'),
+        ([*AIB, '--patches-from', 'none.py'], r'config none\.py does not exist'),
+        (
+            [*AIB, '--cfg-options', 'default_scope=mmdet'],
+            r"aib\.py is no classifier: .* got 'mmdet'",
+        ),
+        (
+            [
+                *AIB,
+                '--cfg-options',
+                'test_dataloader.dataset.data_root=nowhere',
+                'test_dataloader.dataset.download=False',
+            ],
+            r'test images of aib\.py: Cannot find .* in nowhere',
+        ),
+    ],
+)
+def test_users_mistakes_are_one_line(
+    arguments: list[str],
+    message: str,
+    user: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.chdir(user)
+    assert interpretability.main([*arguments, '--out', str(tmp_path / 'out')]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith('interpretability.py: error: ')
+    assert re.search(message, error), error
+    assert not (tmp_path / 'out').exists()
+
+
+def test_the_missing_library_is_named(
+    user: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.chdir(user)
+    monkeypatch.setitem(sys.modules, 'pytorch_grad_cam', None)
+    arguments = ['--model', 'vanilla.py', 'vanilla0.pth', '--out', str(tmp_path)]
+    assert interpretability.main(arguments) == 2
+    assert re.search(
+        r'vanilla\.py has no attention; .* pip install grad-cam',
+        capsys.readouterr().err,
+    )
+    with pytest.raises(MissingLibraryError, match=r'pip install grad-cam'):
+        class_activation(nn.Identity(), nn.Identity(), torch.rand(1, 3, 8, 8))
+
+
+class Pooled(nn.Module):
+    """Conv, ReLU, global average pooling, linear: where CAM and Grad-CAM agree."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(
+            nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(inplace=True), nn.AvgPool2d(4)
+        )
+        self.fc = nn.Linear(6, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.backbone(images).mean(dim=(2, 3)))
+
+
+def test_the_default_layer_is_the_last_large_one() -> None:
+    model = Pooled()
+    # 16×16 after the ReLU, 4×4 after the pooling.
+    assert default_layer(model, torch.rand(1, 3, 16, 16)) == 'backbone.1'
+    assert default_layer(model, torch.rand(1, 3, 32, 32)) == 'backbone.2'
+    assert default_layer(model.backbone, torch.rand(1, 3, 16, 16)) == '1'
+    with pytest.raises(ValueError, match=r'no layer of Sequential .* 7×7 .* 6, 6\)'):
+        default_layer(model, torch.rand(1, 3, 6, 6))
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@needs_grad_cam
+def test_grad_cam_of_a_pooled_layer_is_the_weighted_sum() -> None:
+    model, images = Pooled().eval(), torch.rand(3, 3, 8, 8)
+    logits, maps = class_activation(model, model.backbone[1], images)
+    with torch.no_grad():
+        features = model.backbone[1](model.backbone[0](images))
+        torch.testing.assert_close(logits, model(images))
+    for image in range(3):
+        weights = model.fc.weight[logits[image].argmax()].detach()
+        raw = torch.einsum('k,khw->hw', weights, features[image]).clamp_min(0)
+        scaled = (raw - raw.min()) / (raw - raw.min()).max().clamp_min(1e-30)
+        torch.testing.assert_close(maps[image], scaled, atol=1e-3, rtol=1e-3)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@needs_grad_cam
+def test_models_without_attention_are_measured_by_class_activation(
+    run: Callable, user: Path, tmp_path: Path
+) -> None:
+    vanilla = ('--model', 'vanilla.py', 'vanilla0.pth')
+    layer = ('--cam-layer', 'backbone.layer2')
+    found = run(*vanilla, *AIB, *layer, '--sizes', '--high')
+    checkpoint = found['models']['vanilla'][0]
+    assert checkpoint['maps'] == 'GradCAM of backbone.layer2'
+    assert 0 <= checkpoint['edits']['r < 12']['area'] <= 1
+    edit = LowFrequencies(12.0)
+    assert list(checkpoint['edits']) == [edit.name]
+    (originals,) = [
+        path
+        for path in measured(tmp_path / 'out', 'originals')
+        if 'vanilla' in path.name
+    ]
+    with np.load(originals) as content:
+        assert content['maps'].shape == (IMAGES, 16, 16)
+    code = interpretability.main([*vanilla, '--cam-layer', 'nope', '--out', 'x'])
+    assert code == 2

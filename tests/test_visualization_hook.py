@@ -1,0 +1,138 @@
+"""Overlays in every backend, written by real Runners and read back."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from attention_files import write_model
+from cifar_files import TESTS, write_cifar10
+from mmengine.config import Config
+from mmengine.runner import Runner
+from test_attention_fields import detector  # noqa: F401
+
+from aib_mm.interpret import AttentionVisualizationHook, overlay
+from aib_mm.interpret.inputs import network_input
+
+BACKENDS = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+
+
+def local_pictures(work_dir: Path) -> dict[str, np.ndarray]:
+    """What LocalVisBackend wrote, RGB, by file name."""
+    found = work_dir.rglob('vis_data/vis_image/attention_*.png')
+    return {path.stem: cv2.imread(str(path))[..., ::-1] for path in sorted(found)}
+
+
+def event_pictures(work_dir: Path) -> dict[str, np.ndarray]:
+    """The images of the TensorBoard event files, RGB, as ``name_step``."""
+    accumulator = pytest.importorskip(
+        'tensorboard.backend.event_processing.event_accumulator'
+    )
+    pictures = {}
+    for file in work_dir.rglob('events.out.tfevents*'):
+        events = accumulator.EventAccumulator(str(file), dict(images=0))
+        events.Reload()
+        for tag in events.Tags()['images']:
+            for event in events.Images(tag):
+                raw = np.frombuffer(event.encoded_image_string, np.uint8)
+                image = cv2.imdecode(raw, cv2.IMREAD_COLOR)[..., ::-1]
+                pictures[f'{tag}_{event.step}'] = image
+    return pictures
+
+
+@pytest.fixture
+def classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    pytest.importorskip('mmpretrain')
+    monkeypatch.syspath_prepend(str(TESTS))
+    monkeypatch.chdir(tmp_path)
+    write_cifar10('data')
+    cfg = Config.fromfile(write_model('mmpretrain', tmp_path, samples=2)[0])
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.experiment_name = tmp_path.name
+    cfg.visualizer.vis_backends = BACKENDS
+    cfg.train_cfg.max_epochs = 2
+    return cfg
+
+
+def test_backends_get_a_picture_per_image_and_validation(classifier, tmp_path) -> None:
+    hook = dict(type='AttentionVisualizationHook', images=3, interval=5)
+    classifier.custom_hooks = [hook]
+    Runner.from_cfg(classifier).train()
+    # 20 test images, of which 0, 5 and 10; ten iterations an epoch.
+    expected = {f'attention_{i:05d}_{s}' for i in (0, 5, 10) for s in (10, 20)}
+    local, events = local_pictures(tmp_path), event_pictures(tmp_path)
+    assert set(local) == set(events) == expected
+    for name, picture in local.items():
+        assert picture.shape == (128, 3 * 128 + 2 * 4, 3)
+        assert np.array_equal(picture, events[name])
+    # The same image after each epoch; what the attention makes of it differs.
+    before, after = (local[f'attention_00005_{step}'] for step in (10, 20))
+    assert np.array_equal(before[:, :128], after[:, :128])
+    assert not np.array_equal(before[:, 132:260], after[:, 132:260])
+
+
+def test_the_picture_is_image_mean_and_std(classifier) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (128, 128, 3), np.uint8)
+    mean_map, std_map = rng.random((2, 4, 4))
+    hook = AttentionVisualizationHook(mean_range=(0.0, 2.0), std_range=(0.0, 4.0))
+    first, mean, std = np.split(
+        hook.strip(image, mean_map, std_map), [132, 264], axis=1
+    )
+    assert np.array_equal(first[:, :128], image)
+    for part, values, high, colors in (
+        (mean[:, :128], mean_map, 2.0, 'viridis'),
+        (std, std_map, 4.0, 'magma'),
+    ):
+        expected = overlay(image, values, value_range=(0.0, high), colors=colors)
+        assert np.abs(part.astype(int) - expected).max() <= 1
+
+
+def test_a_detector_in_its_test(detector, tmp_path) -> None:  # noqa: F811
+    detector.custom_hooks = [dict(type='AttentionVisualizationHook', images=2)]
+    detector.visualizer = dict(type='DetLocalVisualizer', vis_backends=BACKENDS[:1])
+    detector.work_dir = str(tmp_path / 'out')
+    detector.experiment_name = tmp_path.name
+    Runner.from_cfg(detector).test()
+    pictures = local_pictures(tmp_path)
+    assert list(pictures) == ['attention_0_0', 'attention_1_0']
+    # 40×24 at 64 pixels is 64×38, padded in the batch and four times as large here.
+    assert pictures['attention_0_0'].shape[0] % 64 == 0
+    assert pictures['attention_0_0'].std() > 10
+
+
+@pytest.mark.parametrize(
+    ('path', 'preprocessor', 'is_bgr'),
+    [
+        ('a.png', {}, True),
+        (None, {}, False),
+        (None, dict(to_rgb=True), True),
+        (None, dict(_channel_conversion=True), True),
+    ],
+)
+def test_colours_are_right(path: Any, preprocessor: dict, is_bgr: bool) -> None:
+    packed = torch.arange(3)[:, None, None].expand(3, 4, 4)
+    meta = dict(img_shape=(2, 4)) | ({} if path is None else dict(img_path=path))
+    image = network_input(packed, meta, type('Preprocessor', (), preprocessor))
+    assert image.shape == (2, 4, 3)
+    assert image[0, 0].tolist() == ([2, 1, 0] if is_bgr else [0, 1, 2])
+
+
+def test_a_grey_image_is_shown_grey() -> None:
+    image = network_input(torch.full((1, 2, 2), 7), {}, None)
+    assert image.tolist() == [[[7] * 3] * 2] * 2
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(images=0), 'images must be an integer >= 1, got 0'),
+        (dict(interval=0), 'interval must be an integer >= 1, got 0'),
+        (dict(level='max'), "got 'max'"),
+    ],
+)
+def test_mistakes_are_named(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AttentionVisualizationHook(**options)

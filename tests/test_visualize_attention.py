@@ -1,0 +1,338 @@
+"""``tools/visualize_attention.py``: what it writes, says and refuses."""
+
+import json
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from attention_files import write_images, write_model, write_weights
+from cifar_files import TESTS, write_cifar10
+from PIL import Image
+from test_aib_classifiers import run
+
+from aib_mm.cli.visualize_attention import main
+from aib_mm.interpret.gallery import Entry, jpeg_uri, shrink, write_gallery
+from aib_mm.interpret.inputs import Failure, Item, load_batches
+from aib_mm.interpret.outcome import Outcome
+from aib_mm.interpret.writer import ResultWriter, folder_name
+
+pytest.importorskip('mmpretrain')
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Config and checkpoint of a classifier with four samples and anchors."""
+    return write_model('mmpretrain', tmp_path_factory.mktemp('model'), samples=4)
+
+
+class Page(HTMLParser):
+    """Elements with their attributes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.text = path.read_text(encoding='utf-8')
+        self.elements: list[tuple[str, dict[str, Any]]] = []
+        self.feed(self.text)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def all(self, tag: str, css_class: str = '') -> list[dict[str, Any]]:
+        return [
+            attrs
+            for name, attrs in self.elements
+            if name == tag and (not css_class or css_class in attrs.get('class', ''))
+        ]
+
+
+@pytest.fixture(scope='module')
+def written(model, tmp_path_factory) -> SimpleNamespace:
+    """A folder with a broken image, finished."""
+    folder = tmp_path_factory.mktemp('photos')
+    write_images(
+        folder, {'a.png': (32, 32), 'below/b.jpg': (40, 32), 'c.png': (32,) * 2}
+    )
+    (folder / 'broken.png').write_bytes(b'\x89PNG\r\n and no more')
+    (folder / 'notes.txt').write_text('no image')
+    out = tmp_path_factory.mktemp('out')
+    code = main(
+        [*model, str(folder), '--out', str(out), '--batch', '2', '--sheet', '2']
+    )
+    return SimpleNamespace(code=code, out=out, folder=folder)
+
+
+def test_a_folder_with_a_broken_image_is_finished(written, model, capsys) -> None:
+    assert written.code == 1
+    results = json.loads((written.out / 'results.json').read_text())
+    assert [row['name'] for row in results['images']] == [
+        'a.png',
+        'below/b.jpg',
+        'c.png',
+    ]
+    assert [row['name'] for row in results['failures']] == ['broken.png']
+    again = main([*model, str(written.folder), '--out', str(written.out)])
+    said = capsys.readouterr()
+    assert again == 1 and 'broken.png was left out: ' in said.err
+    assert re.search(r'4 images in [\d.]+ s: model [\d.]+ s, drawing', said.out)
+    assert '4 of 4 images' in said.out
+
+
+def test_every_image_has_its_pictures_and_arrays(written) -> None:
+    folder = written.out / 'below__b.jpg'
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        'arrays.npz',
+        'prediction.png',
+        *(f'{name}.png' for name in ('mean', 'std', 'quantized')),
+        *(f'overlay_{name}.png' for name in ('mean', 'std', 'quantized')),
+        *(f'sample_{i}.png' for i in (1, 2, 3, 4)),
+    }
+    for name in names - {'arrays.npz', 'prediction.png'}:
+        with Image.open(folder / name) as picture:
+            assert picture.size == (32, 40)
+    with Image.open(folder / 'prediction.png') as picture:
+        assert picture.size == (256, 320)
+    arrays = np.load(folder / 'arrays.npz')
+    assert arrays['mean'].shape == arrays['std'].shape == (40, 32)
+    assert arrays['samples'].shape == (4, 40, 32)
+    assert arrays['level0_mean'].shape == (5, 4)
+    assert arrays['level0_samples'].shape == arrays['level0_indices'].shape == (4, 5, 4)
+    assert len(np.unique(arrays['level0_samples'])) <= 5
+    assert arrays['positions'] == 1 and arrays['total_bits'] == arrays['bits'] > 0
+    with Image.open(written.out / 'sheet.png') as sheet:
+        assert sheet.width > 800 and sheet.height > 500
+
+
+def test_numbers_are_the_same_everywhere(written) -> None:
+    results = json.loads((written.out / 'results.json').read_text())
+    for row in results['images']:
+        arrays = np.load(written.out / row['folder'] / 'arrays.npz')
+        for name in ('consistency', 'attention_std', 'total_bits'):
+            assert row[name] == pytest.approx(float(arrays[name]))
+        assert row['right'] is row['quality'] is row['true'] is None
+        assert 0 <= row['predicted'][0] < 10
+        assert row['bits_per_position'] == row['total_bits']
+
+
+def test_the_page_needs_nothing_else(written) -> None:
+    page = Page(written.out / 'index.html')
+    cards = page.all('article', 'card')
+    assert len(cards) == 3
+    assert 'broken.png' in page.text and '1 could not be used' in page.text
+    for _, attributes in page.elements:
+        for name in ('src', 'href', 'data', 'action', 'srcset'):
+            assert attributes.get(name, 'data:').startswith('data:image/') or (
+                name not in attributes
+            )
+    assert page.all('link') == []
+    bare = re.sub(r'base64,[\w+/=]+', '', page.text)
+    assert '//' not in bare and '@import' not in bare
+    assert set(re.findall(r'url\((.{16})', bare)) == {'data:image/jpeg;'}
+    # Four kinds of tiles, and four samples.
+    assert len(page.all('img')) == 3 * (4 + 4)
+    assert all(picture['alt'] for picture in page.all('img'))
+    measures = json.loads(cards[0]['data-measures'])
+    assert {'consistency', 'attention_std', 'total_bits'} <= set(measures)
+    selects = {select['name'] for select in page.all('select')}
+    assert selects == {'predicted', 'third', 'sort'}  # there is no truth
+
+
+def test_of_a_split_the_truth_is_known(model, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.syspath_prepend(str(TESTS))
+    monkeypatch.chdir(tmp_path)
+    write_cifar10('data')
+    options = ['--split', 'test', '--limit', '12', '--out', 'out', '--page-images', '5']
+    assert main([*model, *options]) == 0
+    results = json.loads(Path('out/results.json').read_text())
+    assert results['classes'][3] == 'cat'
+    taken = [i * 20 // 12 for i in range(12)]  # spread evenly
+    assert [row['name'] for row in results['images']] == [f'{i:05d}' for i in taken]
+    assert [row['true'] for row in results['images']] == [[i % 10] for i in taken]
+    for row in results['images']:
+        assert row['right'] == (row['predicted'] == row['true'])
+        assert row['right'] == (row['quality'] == 1.0)
+    page = Page(Path('out/index.html'))
+    verdicts = [row['right'] for row in results['images'][:5]]
+    assert [card['data-verdict'] == 'right' for card in page.all('article')] == verdicts
+    assert [card['data-true'] for card in page.all('article')] == [*'01356']
+    assert 'the first 5 of them' in page.text and 'airplane' in page.text
+    assert {s['name'] for s in page.all('select')} >= {'true', 'predicted'}
+    # CIFAR holds RGB arrays and its files have no path.
+    with Image.open('out/00003/overlay_mean.png') as picture:
+        assert picture.size == (32, 32)
+
+
+def test_pictures_compare_with_a_range(model, tmp_path: Path) -> None:
+    image = write_images(tmp_path, {'a.png': (32, 32)})
+    for name, options in (('own', []), ('fixed', ['--range', '0', '100'])):
+        assert main([*model, *image, '--out', str(tmp_path / name), *options]) == 0
+    own, fixed = (
+        np.asarray(Image.open(tmp_path / name / 'a.png' / 'mean.png'))
+        for name in ('own', 'fixed')
+    )
+    assert len(np.unique(own.reshape(-1, 3), axis=0)) > 10
+    assert len(np.unique(fixed.reshape(-1, 3), axis=0)) <= 4
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (['--split', 'test', 'IMAGE'], 'give either images or folders, or --split'),
+        ([], 'give either images or folders, or --split'),
+        (['lost/'], 'image or folder lost does not exist'),
+        (['EMPTY'], 'holds no images'),
+        (['IMAGE', '--range', '1', '1'], '--range LOW must be less than HIGH'),
+        (['IMAGE', '--level', '7'], 'level must be less than 1'),
+        (['IMAGE', '--cfg-options', 'default_scope=mmyolo'], 'default_scope of config'),
+        (['IMAGE', '--cfg-options', 'model.neck.modulation=sum'], "got 'sum'"),
+    ],
+)
+def test_mistakes_are_one_line(change, message, model, tmp_path, capsys) -> None:
+    places = {'IMAGE': write_images(tmp_path, {'a.png': (32, 32)})[0]}
+    (tmp_path / 'empty').mkdir()
+    places['EMPTY'] = str(tmp_path / 'empty')
+    argv = [places.get(word, word) for word in change]
+    assert main([*model, *argv, '--out', str(tmp_path / 'out')]) == 2
+    said = capsys.readouterr().err
+    assert message in said and 'Traceback' not in said
+    assert not (tmp_path / 'out').exists()
+
+
+def test_models_that_do_not_fit_are_one_line(model, tmp_path, capsys) -> None:
+    image = write_images(tmp_path, {'a.png': (32, 32)})
+    vanilla = tmp_path / 'vanilla.py'
+    vanilla.write_text(f'_base_ = [{str(TESTS / "tiny_classifier.py")!r}]')
+    weights = write_weights(vanilla)
+    out = ['--out', str(tmp_path / 'out')]
+    for argv, message in (
+        ([model[0], weights], 'is not of this ImageClassifier'),
+        ([str(vanilla), weights], 'holds no AIBAttention'),
+        ([model[0], str(tmp_path / 'none.pth')], 'none.pth does not exist'),
+        ([str(tmp_path / 'none.py'), weights], 'none.py does not exist'),
+    ):
+        assert main([*argv, *image, *out]) == 2
+        assert message in capsys.readouterr().err
+
+
+class TestGallery:
+    """The page alone."""
+
+    def entry(self, **changes: Any) -> Entry:
+        photo = jpeg_uri(np.zeros((8, 16, 3), np.uint8), 8)
+        given = dict(
+            name='<b>&"',
+            shape=(8, 16),
+            photo=photo,
+            drawn=photo,
+            mean=np.full((2, 4), 0.5, np.float32),
+            std=np.zeros((2, 4), np.float32),
+            samples=np.zeros((1, 2, 4), np.float32),
+            quantized=False,
+            bits=np.ones((2, 4), np.float32),
+            outcome=Outcome((1, 7), (1,), 0.5),
+            right=True,
+            consistency=None,
+            measures=dict(quality=0.5),
+        )
+        return Entry(**(given | changes))
+
+    def write(self, path: Path, *entries: Entry, **options: Any) -> Page:
+        write_gallery(
+            path,
+            title='<i>title</i>',
+            entries=entries,
+            classes=('cat', '<dog>'),
+            total=len(entries),
+            **options,
+        )
+        return Page(path)
+
+    def test_everything_is_escaped(self, tmp_path: Path) -> None:
+        failure = Failure('<script>alert(1)</script>', '<u>')
+        page = self.write(tmp_path / 'p.html', self.entry(), failures=[failure])
+        for bad in ('<script>alert', '<i>title', '<b>&"', '<dog>', '<u>'):
+            assert bad not in page.text
+        assert '&lt;dog&gt;' in page.text
+        (card,) = page.all('article')
+        assert (card['data-predicted'], card['data-true']) == ('1 7', '1')
+        assert json.loads(card['data-measures']) == dict(quality=0.5)
+        assert '<option value="7">7</option>' in page.text  # a class without a name
+
+    def test_without_images(self, tmp_path: Path) -> None:
+        assert '0 images' in self.write(tmp_path / 'p.html').text
+
+    def test_colours_are_those_of_all_images(self, tmp_path: Path) -> None:
+        low = self.entry(mean=np.full((1, 1), -2.0, np.float32))
+        high = self.entry(std=np.full((1, 1), 3.0, np.float32))
+        legends = re.findall(
+            r'class="legend">.*?<span>([-\d.]+)</span>.*?<span>([-\d.]+)</span>\n</div>',
+            self.write(tmp_path / 'p.html', low, high).text,
+            re.DOTALL,
+        )
+        assert legends == [('-2', '0.5'), ('0', '3'), ('0', '1')]
+
+    def test_maps_are_made_small(self) -> None:
+        values = np.arange(128.0 * 256, dtype=np.float32).reshape(128, 256)
+        small = shrink(values)
+        assert small.shape == (32, 64)
+        assert small[0, 0] == pytest.approx(values[:4, :4].mean())
+        assert set(shrink(values, smooth=False).flat) <= set(values.flat)
+        assert shrink(values[:3, :5]) is not None and shrink(values[:3, :5]).shape == (
+            3,
+            5,
+        )
+
+
+def test_a_writer_that_fails_says_so(tmp_path: Path) -> None:
+    def draw(result: Any) -> Any:
+        raise OSError('no space left')
+
+    result = SimpleNamespace(name='a')
+    with (
+        pytest.raises(OSError, match='no space'),
+        ResultWriter(tmp_path, draw, ()) as w,
+    ):
+        w.add(result)
+
+
+def test_loading_runs_ahead_but_not_far() -> None:
+    loaded: list[int] = []
+    items = [Item(str(i), lambda i=i: loaded.append(i)) for i in range(100)]
+    batches = load_batches(items, 2)
+    next(batches)
+    batches.close()
+    assert 2 <= len(loaded) <= 6
+
+
+def test_names_of_folders_are_flat() -> None:
+    assert folder_name('a/b/c.png') == 'a__b__c.png'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+def test_the_command_serves_the_other_hosts(scope, tmp_path, repo) -> None:
+    pytest.importorskip(scope)
+    config, checkpoint = write_model(scope, tmp_path, samples=2)
+    made = [repo / 'tools/digit_scenes.py', '--parts', 'scenes']
+    counts = ['--scenes-train', '2', '--scenes-val', '2', '--workers', '1']
+    run(sys.executable, *made, *counts, cwd=tmp_path)
+    tool = repo / 'tools/visualize_attention.py'
+    options = ['--split', 'test', '--out', 'out', '--batch', '2']
+    run(sys.executable, tool, config, checkpoint, *options, cwd=tmp_path)
+    rows = json.loads((tmp_path / 'out/results.json').read_text())['images']
+    assert len(rows) == 2 and all(0 <= row['quality'] <= 1 for row in rows)
+    assert all(row['true'] and row['positions'] > 1 for row in rows)
+    assert len(Page(tmp_path / 'out/index.html').all('article')) == 2
+    own = tmp_path / 'hooked.py'
+    hooks = [dict(type='AttentionVisualizationHook', images=1)]
+    own.write_text(f'_base_ = [{config!r}]\ncustom_hooks = {hooks}\n')
+    options = ['--work-dir', 'work', '--cfg-options', 'test_dataloader.num_workers=0']
+    persistent = 'test_dataloader.persistent_workers=False'
+    tool = repo / 'tools/test.py'
+    run(sys.executable, tool, own, checkpoint, *options, persistent, cwd=tmp_path)
+    assert len(list(tmp_path.rglob('vis_image/attention_00000_0.png'))) == 1
