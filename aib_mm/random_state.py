@@ -85,8 +85,8 @@ class RandomStateHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         # The Runner takes over the seed later, for what it has not built by then.
-        seed = checkpoint.get('meta', {}).get('seed', runner.seed)
-        self._loaded = dict(states=checkpoint.get(KEY), seeds=(seed, runner.seed))
+        seeds = (checkpoint.get('meta', {}).get('seed'), runner.seed)
+        self._loaded = dict(states=checkpoint.get(KEY), seeds=seeds)
 
     def before_train(self, runner: Runner) -> None:
         # With a generator of its own, the loader's iterators, which are not made anew
@@ -227,7 +227,7 @@ def _lost_in_workers(runner: Runner) -> list[str]:
     return []
 
 
-def _lost_on_resuming(runner: Runner, states: Any, seeds: tuple[int, int]) -> list[str]:
+def _lost_on_resuming(runner: Runner, states: Any, seeds: tuple) -> list[str]:
     lost = []
     if states is None:
         lost.append('the checkpoint holds no random state')
@@ -238,7 +238,7 @@ def _lost_on_resuming(runner: Runner, states: Any, seeds: tuple[int, int]) -> li
         )
     elif torch.cuda.is_available() and 'cuda' not in states[get_rank()]:
         lost.append('the checkpoint was saved without a GPU')
-    if seeds[0] != seeds[1]:
+    if seeds[0] not in (None, seeds[1]):
         lost.append(
             f'the checkpoint has seed {seeds[0]}, the data loader {seeds[1]} '
             f'(set randomness=dict(seed={seeds[0]}))'

@@ -24,3 +24,4 @@ autodoc_member_order = 'bysource'
 autodoc_typehints = 'none'  # docstrings say shapes, which tell more
 autodoc_default_options = {'members': True, 'show-inheritance': True}
 napoleon_use_rtype = False
+napoleon_use_ivar = True

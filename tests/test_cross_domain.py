@@ -1,6 +1,7 @@
 """tools/cross_domain.py, and what the tools say of data that is not there."""
 
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -252,7 +253,11 @@ def test_a_missing_checkpoint_is_named(digits, capsys) -> None:
         (['type=unchecked_sets.ClosedCIFAR10'], 'a download failed'),
     ],
 )
-def test_missing_data_is_one_line(digits, tmp_path, capsys, options, message) -> None:
+def test_missing_data_is_one_line(
+    digits, tmp_path, capsys, monkeypatch, options, message
+) -> None:
+    # Loggers of earlier tests may still write to a stream that pytest has closed.
+    monkeypatch.setattr(logging, 'raiseExceptions', False)
     arguments = narrow(digits, 'none', '0.pth')
     options = [f'test_dataloader.dataset.{option}' for option in options]
     options.append(f'test_dataloader.dataset.data_root={tmp_path}')

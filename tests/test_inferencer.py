@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from attention_files import write_images, write_model, write_weights
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from PIL import Image
@@ -22,6 +22,7 @@ from aib_mm.checkpoint import CheckpointError
 from aib_mm.encoders import Latent, LatentEncoder
 from aib_mm.errors import DataError
 from aib_mm.interpret import map_on_image, record_attention, record_latents
+from aib_mm.interpret.host_config import class_meta
 from aib_mm.interpret.information import (
     Information,
     LatentRows,
@@ -139,6 +140,19 @@ def test_nothing_of_the_script_around_is_changed(given: Given) -> None:
     assert torch.is_grad_enabled()
     hooked = [m for m in given.inferencer.model.modules() if m._forward_hooks]
     assert not hooked
+
+
+@pytest.mark.usefixtures('mmpretrain_scope')
+def test_classes_have_names_and_colours() -> None:
+    pytest.importorskip('mmpretrain')
+    digits = tuple('0123456789')
+    meta = class_meta({}, ConfigDict(type='DigitScenes'))
+    assert tuple(meta['classes']) == digits and len(meta['palette']) == 10
+    assert len({tuple(color) for color in meta['palette']}) == 10
+    named = ConfigDict(type='DigitScenes', metainfo=dict(classes=('a', 'b')))
+    assert class_meta({}, named)['classes'] == ('a', 'b')
+    known = class_meta(dict(CLASSES=('c',), PALETTE=[[1, 2, 3]]), named)
+    assert known['classes'] == ('c',) and known['palette'] == [[1, 2, 3]]
 
 
 def test_recording_lets_go_after_an_error(classifier: Given) -> None:

@@ -1,6 +1,7 @@
 """A loss that is no number stops training in its iteration, in every process."""
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,7 @@ def test_the_program_stops_with_an_error(capsys: pytest.CaptureFixture) -> None:
 
 def _train_on_two(rank: int, folder: Path) -> None:
     """The second process alone meets the sample that breaks."""
+    os.environ['LOCAL_RANK'] = str(rank)
     store = distributed.FileStore(str(folder / 'store'), 2)
     distributed.init_process_group('gloo', store=store, rank=rank, world_size=2)
     run = runner(

@@ -1,5 +1,6 @@
 """Resumed trainings go on with the random numbers where they stopped."""
 
+import os
 import random
 import re
 from copy import deepcopy
@@ -17,7 +18,6 @@ from tiny_runs import Run, count_epochs, count_iterations, tiny_config, train
 from torch import distributed, serialization
 from torch import multiprocessing as mp
 
-import aib_mm
 from aib_mm.checkpoint import allow_mmengine_checkpoints
 from aib_mm.distributed import shut_down
 from aib_mm.random_state import random_state, set_random_state
@@ -246,7 +246,7 @@ def test_same_seed_same_losses(task: str, tmp_path: Path) -> None:
 
 def _train_on_two(rank: int, folder: Path, cfg: Config, checkpoint: Path) -> None:
     """One of two processes; whole, then resumed."""
-    aib_mm.hosts.register_hosts()
+    os.environ['LOCAL_RANK'] = str(rank)
     for name in ('whole', 'resumed'):
         store = distributed.FileStore(str(folder / f'store_{name}'), 2)
         distributed.init_process_group('gloo', store=store, rank=rank, world_size=2)
@@ -270,7 +270,7 @@ def test_every_process_goes_on_with_its_own_numbers(by: str, tmp_path: Path) -> 
     else:
         cfg, checkpoint = count_iterations(cfg, 27, interval=7), 'iter_7.pth'
     arguments = (tmp_path, cfg, tmp_path / 'whole' / checkpoint)
-    join(mp.spawn(_train_on_two, arguments, nprocs=2, join=False))
+    join(mp.spawn(_train_on_two, arguments, nprocs=2, join=False), seconds=900)
     for rank in range(2):
         losses, weights = torch.load(tmp_path / f'whole_{rank}.pth')
         after, weights_after = torch.load(tmp_path / f'resumed_{rank}.pth')

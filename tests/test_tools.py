@@ -17,6 +17,7 @@ from mmengine.config import Config
 
 from aib_mm.cli import test as test_program
 from aib_mm.cli import train as train_program
+from aib_mm.cli.toolkits import UsageError
 
 TINY = Path(__file__).with_name('tiny_classifier.py')
 HOSTS = ('mmpretrain', 'mmdet', 'mmseg')
@@ -291,8 +292,13 @@ def test_unreadable_cfg_options(place, capsys, option, message):
 def test_moved_work_folder_is_named(place):
     (place / 'run').mkdir()
     (place / 'run/last_checkpoint').write_text('/gone/epoch_3.pth')
-    with pytest.raises(ValueError, match=r'/gone/epoch_3\.pth does not exist'):
+    with pytest.raises(UsageError, match=r'run has none that can be read: put it back'):
         configure('train', 'config.py', '--work-dir', 'run', '--resume')
+    content = dict(state_dict={}, meta=dict(seed=5), message_hub={}, optimizer={})
+    torch.save(content, place / 'run/epoch_3.pth')
+    cfg = configure('train', 'config.py', '--work-dir', 'run', '--resume')
+    assert (cfg.resume, cfg.load_from) == (True, 'run/epoch_3.pth')
+    assert cfg.randomness.seed == 5
 
 
 def test_resume_without_a_checkpoint_keeps_load_from(place):

@@ -9,7 +9,12 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from aib_mm.checkpoint import RESUME_KEYS, check_checkpoint, latest_checkpoint
+from aib_mm.checkpoint import (
+    POINTER,
+    RESUME_KEYS,
+    check_checkpoint,
+    latest_checkpoint,
+)
 from aib_mm.cli.common import (
     LOADERS,
     add_shared_options,
@@ -127,7 +132,7 @@ def _enable_lr_scaling(cfg: Config) -> None:
 def _check_data(cfg: Config, on_damage: str) -> None:
     """Check annotation files now, and the files of each sample when it is loaded."""
     check = dict(type='CheckSample', on_damage=on_damage)
-    for dataset in _innermost_datasets(cfg.train_dataloader.get('dataset')):
+    for dataset in _innermost_datasets(cfg.get('train_dataloader')):
         pipeline = dataset.get('pipeline')
         # Images that a backend fetches are its own to check.
         if not pipeline or pipeline[0].get('backend_args'):
@@ -159,6 +164,12 @@ def _set_start(cfg: Config, resume: str | None) -> None:
     """Decide between a checkpoint to resume, one to start from, and neither."""
     if resume == 'auto':
         latest = latest_checkpoint(cfg.work_dir)
+        pointer = Path(cfg.work_dir, POINTER)
+        if latest is None and pointer.is_file():
+            raise UsageError(
+                f'{pointer} names a checkpoint, and {cfg.work_dir} has none that can '
+                'be read: put it back, or remove that file to start anew'
+            )
         # Without one, load_from stays: a first run may well start from a checkpoint.
         cfg.resume = latest is not None
         cfg.load_from = latest or cfg.get('load_from')

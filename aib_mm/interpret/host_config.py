@@ -40,7 +40,9 @@ def class_meta(meta: Mapping[str, Any], dataset: ConfigDict) -> dict[str, Any]:
         dataset: config of the data set.
     """
     kind = dataset.type
-    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+    if isinstance(kind, str):
+        with DATASETS.switch_scope_and_registry(None) as registry:
+            kind = registry.get(kind)
     registered = getattr(kind, 'METAINFO', {})
     known = {key.lower(): value for key, value in meta.items()}
     meta = {**registered, **(dataset.get('metainfo') or {}), **known}

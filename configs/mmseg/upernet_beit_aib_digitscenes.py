@@ -16,4 +16,10 @@ model = dict(
     decode_head=dict(type='AIBDecodeHead'),
 )
 
-custom_hooks = [dict(type='AIBMonitorHook')]
+val_evaluator = [
+    {{_base_.val_evaluator}},
+    dict(type='AttentionLocalization', region=dict(type='classes', background=[0])),
+]
+test_evaluator = val_evaluator
+
+custom_hooks = [dict(type='AIBMonitorHook'), dict(type='AttentionFieldsHook')]
