@@ -213,7 +213,7 @@ def test_training_stops_or_passes_over(
     pipeline.insert(0, dict(type='CheckSample'))
     with pytest.raises(DataError, match=f'{path.name} is damaged'):
         train(cfg, tmp_path / 'stop')
-    pipeline[0].on_damage = 'skip'
+    pipeline[0]['on_damage'] = 'skip'
     assert len(train(cfg, tmp_path / 'skip').losses) == 4
     (log,) = (tmp_path / 'skip').glob('*/*.log')
     assert f'{path.name} is damaged' in log.read_text()

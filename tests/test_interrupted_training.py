@@ -15,6 +15,7 @@ from cifar_files import environment, write_cifar10
 from mmengine.config import Config
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
+from mmengine.runner import CheckpointLoader
 from tiny_runs import count_epochs, tiny_config, train
 
 from aib_mm.checkpoint import (
@@ -245,7 +246,7 @@ def test_killed_at_random_moments(repo: Path, tmp_path: Path) -> None:
     print(f'{KILLS} kills, checkpoints of iterations {done}')
     name = f'iter_{ITERATIONS}.pth'
     weights = [
-        torch.load(tmp_path / folder / name)['state_dict']
+        CheckpointLoader.load_checkpoint(str(tmp_path / folder / name))['state_dict']
         for folder in ('killed', 'whole')
     ]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[1])

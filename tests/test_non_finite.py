@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from mmengine.structures import BaseDataElement
 from tiny_runs import count_iterations, tiny_config, train
 from torch import distributed
@@ -96,7 +96,7 @@ def test_stops_in_that_iteration_before_the_weights(
     assert 'loss_a' not in str(error.value) and 'acc' not in str(error.value)
     assert files(tmp_path) == ['iter_1.pth', 'iter_2.pth']
     assert (tmp_path / 'last_checkpoint').read_text().endswith('iter_2.pth')
-    saved = torch.load(tmp_path / 'iter_2.pth')['state_dict']
+    saved = CheckpointLoader.load_checkpoint(str(tmp_path / 'iter_2.pth'))['state_dict']
     assert torch.equal(saved['weight'], model.weight), 'not stepped since'
     (log,) = tmp_path.glob('*/*.log')
     assert re.search('ERROR .*training stopped', log.read_text())
