@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cifar_files import TESTS, write_cifar10
 from ddp_parity import join
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
@@ -19,6 +20,7 @@ from torch import distributed, serialization
 from torch import multiprocessing as mp
 
 from aib_mm.checkpoint import allow_mmengine_checkpoints
+from aib_mm.cli.train import main
 from aib_mm.distributed import shut_down
 from aib_mm.random_state import random_state, set_random_state
 
@@ -227,6 +229,27 @@ def test_what_cannot_be_kept_is_said(
     torch.save(checkpoint, tmp_path / 'changed.pth')
     resume(saved[0], tmp_path / 'run', tmp_path / 'changed.pth')
     assert re.search(said, warning_of(tmp_path / 'run'))
+
+
+def test_the_program_keeps_states_and_takes_the_seed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a seed in the config, as most have it, and without hooks."""
+    write_cifar10(tmp_path / 'data', train_per_batch=4, test=10)
+    monkeypatch.chdir(tmp_path)
+    config = [str(TESTS / 'noisy_classifier.py'), '--no-validate']
+    options = ['--cfg-options', 'randomness.seed=None', 'train_cfg.max_epochs=2']
+
+    def weights(work_dir: str, *start: str) -> dict[str, torch.Tensor]:
+        assert main([*config, '--work-dir', work_dir, *start, *options]) == 0
+        path = str(tmp_path / work_dir / 'epoch_2.pth')
+        return CheckpointLoader.load_checkpoint(path)['state_dict']
+
+    whole = weights('whole')
+    resumed = weights('resumed', '--resume', 'whole/epoch_1.pth')
+    assert all(torch.equal(resumed[key], whole[key]) for key in whole)
+    shown = (tmp_path / 'resumed/noisy_classifier.py').read_text()
+    assert 'CheckSample' in shown and 'RandomStateHook' not in shown
 
 
 @pytest.mark.parametrize('task', TASKS_SLOWLY)
