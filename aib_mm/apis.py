@@ -4,29 +4,21 @@
 ``tools/visualize_attention.py``.
 """
 
-import copy
-import importlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.dataset import Compose, pseudo_collate
-from mmengine.infer import BaseInferencer
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import DATASETS, VISUALIZERS, DefaultScope
-from mmengine.visualization import Visualizer
+from mmengine.registry import DATASETS, DefaultScope
 from torch import nn
 
 from aib_mm.attention import attention_modules
-from aib_mm.checkpoint import check_checkpoint
-from aib_mm.compare import compare_keys
 from aib_mm.errors import DataError, check_count, choose
-from aib_mm.hosts import HOST_PARTS
-from aib_mm.interpret.host_config import check_fit, class_meta, innermost_dataset
+from aib_mm.interpret.host_config import innermost_dataset
+from aib_mm.interpret.host_inferencer import HostInferencer
 from aib_mm.interpret.information import information_of_images, record_latents
 from aib_mm.interpret.inputs import (
     Failure,
@@ -49,10 +41,9 @@ from aib_mm.interpret.result import (
 from aib_mm.interpret.writer import ResultWriter
 
 SPLITS = ('train', 'val', 'test')
-_LOADER = 'LoadImageFromFile'
 
 
-class AttentionInferencer(BaseInferencer):
+class AttentionInferencer(HostInferencer):
     """A model of mmpretrain, mmdet or mmseg whose attention can be looked at.
 
     The model, its test pipeline and its visualizer are the config's; the default scope
@@ -87,25 +78,12 @@ class AttentionInferencer(BaseInferencer):
         level: str | int = 'mean',
         min_score: float = 0.3,
     ) -> None:
-        cfg = Config.fromfile(config) if isinstance(config, str | Path) else config
-        cfg = copy.deepcopy(cfg)
-        scope = cfg.get('default_scope')
-        choose('default_scope of the config', scope, HOST_PARTS)
-        check_checkpoint(checkpoint)
-        # As the Runner does it.
-        if cfg.get('data_preprocessor') is not None:
-            cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
         if level != 'mean':
             check_count("level, if it is not 'mean',", level, 0)
         self.level = level
         self.min_score = min_score
         self.model_seconds = 0.0
-        self._checkpoint = str(checkpoint)
-        self._host = importlib.import_module(f'{HOST_PARTS[scope]}.predictions')
-        with DefaultScope.overwrite_default_scope(scope):
-            super().__init__(cfg, self._checkpoint, device, scope, show_progress=False)
-        meta = self.visualizer.dataset_meta or {}
-        self.classes: tuple[str, ...] = tuple(meta.get('classes') or ())
+        super().__init__(config, checkpoint, device)
 
     def __call__(
         self,
@@ -288,49 +266,12 @@ class AttentionInferencer(BaseInferencer):
         if next(self.model.parameters()).is_cuda:
             torch.cuda.synchronize()
 
-    def _init_model(
-        self, cfg: Config | ConfigDict, weights: str | None, device: str = 'cpu'
-    ) -> nn.Module:
-        """As the base; SyncBN, which only several processes need, is BN."""
-        return revert_sync_batchnorm(super()._init_model(cfg, weights, device))
-
     def _load_weights_to_model(
         self, model: nn.Module, checkpoint: dict | None, cfg: Config | ConfigDict | None
     ) -> None:
-        """As the base, once it is sure that nothing stays random."""
-        assert checkpoint is not None
+        """As the base, of a model that holds attention."""
         attention_modules(model)
-        report = compare_keys(model, checkpoint.get('state_dict', checkpoint))
-        check_fit(report, self._checkpoint, type(model).__name__)
         super()._load_weights_to_model(model, checkpoint, cfg)
-        self._known_meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
-
-    def _init_pipeline(self, cfg: Config | ConfigDict) -> Compose:
-        """The test pipeline without annotations; another one for arrays."""
-        steps = [
-            step
-            for step in innermost_dataset(cfg.test_dataloader.dataset).pipeline
-            if not step['type'].endswith('Annotations')
-        ]
-        rest = [step for step in steps if not step['type'].endswith(_LOADER)]
-        loads_files = len(rest) < len(steps)
-        self._array_pipeline = Compose(rest)
-        # A set such as CIFAR holds arrays, and its pipeline loads nothing.
-        return Compose(steps if loads_files else [dict(type=_LOADER), *rest])
-
-    def _init_collate(self, cfg: Config | ConfigDict) -> Callable:
-        """Lists, which the data preprocessor of every host takes."""
-        return pseudo_collate
-
-    def _init_visualizer(self, cfg: Config | ConfigDict) -> Visualizer:
-        """The config's, without backends: it only draws."""
-        given = cfg.get('visualizer') or dict(type='Visualizer')
-        name = f'attention-{time.perf_counter_ns()}'
-        visualizer = VISUALIZERS.build(dict(given, name=name, vis_backends=None))
-        visualizer.dataset_meta = class_meta(
-            self._known_meta, innermost_dataset(cfg.test_dataloader.dataset)
-        )
-        return visualizer
 
 
 def _shape(one: tuple[str, Loaded] | Failure) -> tuple[int, ...]:

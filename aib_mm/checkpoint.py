@@ -9,12 +9,15 @@ kept safe here: what mmengine writes is declared, and nothing else.
 import logging
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Callable, Collection
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
@@ -22,7 +25,7 @@ from mmengine.logging import print_log
 from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.utils import digit_version
-from torch import serialization
+from torch import hub, serialization
 
 #: Keys of a checkpoint from which ``Runner.resume`` can go on.
 RESUME_KEYS = ('meta', 'state_dict', 'message_hub', 'optimizer')
@@ -101,42 +104,44 @@ def check_checkpoint(
 ) -> dict[str, Any] | None:
     """Raise unless the Runner will be able to load a checkpoint.
 
-    The file is read by the loader that the Runner uses later, but the tensors stay on
-    disk, so that it costs little for a large file. An address such as
-    ``https://…`` or ``torchvision://…`` is left to mmengine.
+    The file is read by the safe loader, but the tensors stay on disk, so that it costs
+    little for a large file. What is at ``http://…`` or ``https://…`` is downloaded to
+    where mmengine looks for it and read too: mmengine itself reads a download with a
+    loader that runs code. Other addresses, such as ``torchvision://…``, stand for files
+    that mmengine chooses, and are left to it.
 
     Args:
         path: a local file or an address.
         keys: entries that the checkpoint must have; ``RESUME_KEYS`` for resuming.
 
     Returns:
-        What it holds; None for an address.
+        What it holds; None for an address that is left to mmengine.
 
     Raises:
         CheckpointError: names the file, the cause and the remedy.
     """
     path = os.fspath(path)
-    if '://' in path:
+    file = _local_file(path)
+    if file is None:
         return None
-    file = Path(path).expanduser()
-    if not file.is_file():
-        cause = 'is a folder' if file.is_dir() else 'does not exist'
-        raise CheckpointError(
-            f'checkpoint {path} {cause}; give the path of a .pth file '
-            f'(looked for at {file.absolute()})'
-        )
     content = _read(file)
     if not isinstance(content, dict):
         raise CheckpointError(
             f'checkpoint {path} holds a {type(content).__name__}, not the dict of a '
-            f'checkpoint; give a file that a Runner saved'
+            f'checkpoint ({_size(file)}); give a file that a Runner saved'
+        )
+    if not isinstance(content.get('state_dict', {}), dict):
+        kind = type(content['state_dict']).__name__
+        raise CheckpointError(
+            f'checkpoint {path} has a {kind} as state_dict, not a dict of weights '
+            f'({_size(file)}); give a file that a Runner saved'
         )
     missing = [key for key in keys if key not in content]
     if missing:
         raise CheckpointError(
-            f'checkpoint {path} has no {", ".join(missing)}, so training cannot go on '
-            f'from it; to start anew from its weights, leave --resume out and pass '
-            f'--cfg-options load_from={path}'
+            f'checkpoint {path} has no {", ".join(missing)} ({_size(file)}), so '
+            f'training cannot go on from it; to start anew from its weights, leave '
+            f'--resume out and pass --cfg-options load_from={path}'
         )
     return content
 
@@ -173,6 +178,40 @@ def _resumable(path: Path) -> bool:
     return True
 
 
+def _local_file(path: str) -> Path | None:
+    """The file of a path or of a web address, which is downloaded; None for others."""
+    if path.startswith(('http://', 'https://')):
+        return _downloaded(path)
+    if '://' in path:
+        return None
+    file = Path(path).expanduser()
+    if not file.is_file():
+        cause = 'is a folder' if file.is_dir() else 'does not exist'
+        raise CheckpointError(
+            f'checkpoint {path} {cause}; give the path of a .pth file '
+            f'(looked for at {file.absolute()})'
+        )
+    return file
+
+
+def _downloaded(url: str) -> Path | None:
+    """The file where mmengine's loader, which is torch.hub's, will find it."""
+    file = Path(hub.get_dir(), 'checkpoints', Path(urlparse(url).path).name)
+    if file.is_file():
+        return file
+    if os.environ.get('RANK', '0') != '0':
+        return None  # the first process looks at it for all
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        hub.download_url_to_file(url, str(file), progress=False)
+    except (URLError, OSError) as error:
+        raise CheckpointError(
+            f'checkpoint {url} cannot be downloaded ({error}); where there is no '
+            f'network, put the file at {file}'
+        ) from error
+    return file
+
+
 def _read(file: Path) -> Any:
     """Load ``file`` with its tensors left on disk where its format allows it."""
     # Declared anew: each load by OneDL's mmengine declares the same classes for its own
@@ -187,20 +226,26 @@ def _read(file: Path) -> Any:
 
 
 def _unreadable(file: Path, error: Exception) -> str:
+    name, size = f'checkpoint {file}', _size(file)
     refused = _refused_globals(file)
     if refused:
         return (
-            f'checkpoint {file} names {", ".join(refused)}, which the safe loader does '
-            f'not allow; if you trust its source, set '
+            f'{name} names {", ".join(refused)}, which the safe loader does not allow '
+            f'({size}); if you trust its source, set '
             f'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1, which lets it run any code'
         )
     if isinstance(error, PermissionError):
-        return f'checkpoint {file} may not be read by this user; change its permissions'
-    reason = str(error).partition('\n')[0] or type(error).__name__
+        return f'{name} may not be read by this user; change its permissions'
+    # torch adds how to switch the safe loader off, which is no remedy for damage.
+    reason = re.split(r'\n|\. This file can still be loaded', str(error))[0]
     return (
-        f'checkpoint {file} cannot be read, it is damaged or no checkpoint at all '
-        f'({reason}); copy or download it again'
+        f'{name} cannot be read, it is damaged or no checkpoint at all '
+        f'({size}; {reason or type(error).__name__}); copy or download it again'
     )
+
+
+def _size(file: Path) -> str:
+    return f'{file.stat().st_size:,} bytes'
 
 
 def _refused_globals(file: Path) -> list[str]:

@@ -1,6 +1,5 @@
 """Resolves a config and builds its model, and says what to do where that fails."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,8 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from aib_mm import hosts
+from aib_mm.config_errors import explain
+from aib_mm.errors import describe
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,20 @@ def check_config(path: str | Path) -> ConfigResult:
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # configs run code, so anything may come
-        problem = f'does not resolve: {_describe(error)}'
-        return ConfigResult(error=error, problem=problem, remedy=_resolve_remedy(error))
+        described, remedy = unreadable(error)
+        return ConfigResult(
+            error=error, problem=f'does not resolve: {described}', remedy=remedy
+        )
     try:
         return _build(cfg)
     except Exception as error:
-        problem = f'resolves, but its model does not build: {_describe(error)}'
-        remedy = _build_remedy(error, cfg)
-        return ConfigResult(error=error, problem=problem, remedy=remedy)
+        cause = explain(error, cfg)
+        problem = f'{cause.place}: {cause.problem}' if cause else describe(error)
+        return ConfigResult(
+            error=error,
+            problem=f'resolves, but its model does not build: {problem}',
+            remedy=cause.remedy if cause else 'add a model, or inherit one by _base_',
+        )
 
 
 def _build(cfg: Config) -> ConfigResult:
@@ -51,16 +58,9 @@ def _build(cfg: Config) -> ConfigResult:
     return ConfigResult(model, type(model).__name__, parameters)
 
 
-def _describe(error: BaseException) -> str:
-    """The error in one line; an import error with the one it started from."""
-    # A KeyError prints its message in quotes.
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    lines = str(text).strip().splitlines() or ['']
-    described = f'{type(error).__name__}: {lines[0]}'
-    cause = error.__cause__ or error.__context__
-    if isinstance(error, ImportError) and cause:
-        return f'{described} (from {_describe(cause)})'
-    return described
+def unreadable(error: Exception) -> tuple[str, str]:
+    """Problem and remedy of a config that raised ``error`` when it was read."""
+    return describe(error), _resolve_remedy(error)
 
 
 def _resolve_remedy(error: Exception) -> str:
@@ -91,26 +91,3 @@ def _resolve_remedy(error: Exception) -> str:
     if isinstance(error, OSError):
         return "a config is a .py, .yml or .json file: check the name's ending"
     return 'the error comes from the config itself; --traceback shows the line'
-
-
-def _build_remedy(error: Exception, cfg: Config) -> str:
-    message = str(error)
-    if 'no key model' in message:
-        return 'add a model, or inherit one through _base_'
-    scope = cfg.get('default_scope')
-    if scope and not hosts.is_installed(scope):
-        return (
-            f'default_scope is {scope!r}, which is not installed: install or change it'
-        )
-    unknown = re.search(r"'?(\S+?)'? is not in the (\S+) registry", message)
-    if unknown:
-        return (
-            f'check the spelling of {unknown.group(1)!r} and the default_scope '
-            f'({scope!r}); a class of aib_mm needs '
-            "custom_imports = dict(imports=['aib_mm'])"
-        )
-    if '"type"' in message or "'type'" in message:
-        return "every part of the model is a dict with a key 'type'"
-    if isinstance(error, TypeError):
-        return 'compare the arguments in the config with those of the class named above'
-    return 'correct the value named above; --traceback shows where it is checked'

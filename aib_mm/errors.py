@@ -1,8 +1,12 @@
 """Users' errors: checks of values, whose messages all have the same three parts."""
 
 import difflib
+import linecache
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from types import FrameType
+
+_LENGTH = 300  # of a foreign message
 
 
 class DataError(RuntimeError):
@@ -21,9 +25,11 @@ def choose(name: str, value: object, allowed: Iterable[str]) -> None:
     choices = list(allowed)
     if value in choices:
         return
-    near = difflib.get_close_matches(str(value), choices, n=1)
-    hint = f'; did you mean {near[0]!r}?' if near else ''
-    raise ValueError(f'{name} must be one of {choices}, got {value!r}{hint}')
+    hint = did_you_mean(str(value), choices)
+    raise ValueError(
+        f'{name} must be one of {choices}, got {value!r}'
+        + (f'; {hint}' if hint else '')
+    )
 
 
 def check_count(name: str, value: object, minimum: int) -> None:
@@ -44,3 +50,24 @@ def check_weight(name: str, value: float) -> None:
     """
     if not 0 <= value < math.inf:
         raise ValueError(f'{name} must be finite and >= 0, got {value!r}')
+
+
+def did_you_mean(value: str, choices: Iterable[str]) -> str:
+    """The nearest of the choices as a question; '' if none is near."""
+    near = difflib.get_close_matches(value, list(choices), n=1)
+    return f'did you mean {near[0]!r}?' if near else ''
+
+
+def describe(error: BaseException, frames: Sequence[FrameType] = ()) -> str:
+    """The error in one line; an import error with the one it started from."""
+    # A KeyError prints its message in quotes.
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    lines = str(text).strip().splitlines() or ['']
+    if not lines[0] and frames:  # an assertion of a host without a message
+        code = frames[-1].f_code
+        lines = [linecache.getline(code.co_filename, frames[-1].f_lineno).strip()]
+    described = f'{type(error).__name__}: {lines[0][:_LENGTH]}'
+    cause = error.__cause__ or error.__context__
+    if isinstance(error, ImportError) and cause:
+        return f'{described} (from {describe(cause)})'
+    return described

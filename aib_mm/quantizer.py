@@ -1,5 +1,7 @@
 """Attention scores rounded to the nearest of Q learnable anchors (paper, 3.2.1)."""
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +12,8 @@ from torch.autograd.function import once_differentiable
 
 from aib_mm.errors import check_count, choose
 from aib_mm.gaussian import REDUCTIONS
+
+BLOCK = 2**16  # scores
 
 
 class Quantized(NamedTuple):
@@ -29,8 +33,9 @@ def decision_bounds(sorted_anchors: Tensor) -> Tensor:
     """The largest float that is still nearest to the lower of two neighbours.
 
     A midpoint rounded to float32 can lie on the wrong side of the true one. The
-    midpoints are therefore taken in float64, where they are exact, and rounded down:
-    ``score <= bound`` then means "not nearer to the upper anchor" for every float.
+    midpoints are therefore taken in float64, with what even that rounds off, and
+    rounded down: ``score <= bound`` then means "not nearer to the upper anchor" for
+    every float.
 
     Args:
         sorted_anchors: ``(Q,)``, ascending.
@@ -38,15 +43,110 @@ def decision_bounds(sorted_anchors: Tensor) -> Tensor:
     Returns:
         ``(Q - 1,)``, ascending.
     """
-    exact = sorted_anchors.double()
-    middle = (exact[1:] + exact[:-1]) / 2
+    halves = sorted_anchors.double() / 2
+    lower, upper = halves[:-1], halves[1:]
+    middle = lower + upper
+    # Knuth's two-sum: middle + lost is the true midpoint.
+    added = middle - lower
+    lost = (lower - (middle - added)) + (upper - added)
     bounds = middle.to(sorted_anchors.dtype)
+    excess = bounds.double() - middle
     below = torch.nextafter(bounds, torch.full_like(bounds, -torch.inf))
-    return torch.where(bounds.double() > middle, below, bounds)
+    return torch.where((excess > 0) | ((excess == 0) & (lost < 0)), below, bounds)
+
+
+class _Grid:
+    """Counts the bounds below each score, as ``torch.bucketize``, at a CPU's pace.
+
+    A binary search among all bounds mispredicts half its branches. Here a table of
+    equal cells says how many bounds lie before each cell, so that only those within
+    the cell are left to search: none or one, as a rule.
+
+    Exact however the cells are rounded: one monotone function places scores and
+    bounds, so that the bounds of earlier cells are below a score, of later ones above.
+
+    Args:
+        bounds: ``(Q - 1,)``, ascending.
+        low: where the first cell begins, a scalar.
+        high: where the last one ends.
+    """
+
+    CELLS = 2**13  # their table takes 32 KiB
+
+    def __init__(self, bounds: Tensor, low: Tensor, high: Tensor) -> None:
+        limits = torch.finfo(bounds.dtype)
+        width = (high - low).clamp(limits.tiny * self.CELLS, limits.max)
+        self.low = low
+        self.scale = self.CELLS / width
+        counts = torch.bincount(self._cell(bounds), minlength=self.CELLS)
+        self.before = (counts.cumsum(0) - counts).int()
+        self.steps = int(counts.max()).bit_length()
+        beyond = bounds.new_full((2**self.steps,), torch.inf)
+        self.bounds = torch.cat([bounds, beyond])
+
+    def search(self, scores: Tensor) -> Tensor:
+        """``(N,)`` to int32 ``(N,)``; any count for a score that is no number."""
+        rank = self.before.index_select(0, self._cell(scores))
+        for step in reversed(range(self.steps)):
+            jump = 2**step
+            bound = self.bounds[jump - 1 :].index_select(0, rank)
+            rank.add_(bound.lt_(scores).int(), alpha=jump)
+        return rank
+
+    def _cell(self, scores: Tensor) -> Tensor:
+        cell = (scores - self.low).mul_(self.scale).nan_to_num_(0.0)
+        return cell.clamp_(0, self.CELLS - 1).int()
+
+
+class _Anchors:
+    """Anchors prepared for rounding scores to the nearest one.
+
+    Args:
+        anchors: ``(Q,)``, in any order, on the scores' device.
+    """
+
+    def __init__(self, anchors: Tensor) -> None:
+        traced = torch.compiler.is_compiling()
+        # ONNX has no stable sort: there, of equal anchors any may be taken.
+        stable = {} if traced else {'stable': True}
+        self.values, self.order = anchors.detach().sort(**stable)
+        self.search: Callable[[Tensor], Tensor]
+        if traced:
+            self.search = partial(_count_below, self.values)
+            return
+        bounds = decision_bounds(self.values)
+        if anchors.device.type == 'cpu':
+            self.search = _Grid(bounds, self.values[0], self.values[-1]).search
+        else:
+            self.search = partial(torch.bucketize, boundaries=bounds, out_int32=True)
+
+    def round(self, scores: Tensor, values: Tensor, indices: Tensor) -> None:
+        """Write the nearest anchors of ``scores`` ``(N,)``, and their indices."""
+        rank = self.search(scores)
+        torch.index_select(self.values, 0, rank, out=values)
+        # A score that is not finite must not pass for an anchor: 0 · inf is NaN.
+        values.add_(scores, alpha=0)
+        torch.index_select(self.order, 0, rank, out=indices)
+
+
+def _count_below(sorted_anchors: Tensor, scores: Tensor) -> Tensor:
+    """As ``_Grid.search``, in operations that a compiler fuses and ONNX has."""
+    halves = sorted_anchors.double() / 2
+    return (scores.double().unsqueeze(-1) > halves[1:] + halves[:-1]).sum(-1)
+
+
+def _blocks(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Flat views of maps of one shape, on a CPU by pieces that stay in its cache."""
+    flat = [tensor.reshape(-1) for tensor in maps]
+    if flat[0].device.type != 'cpu' or torch.compiler.is_compiling():
+        return iter([tuple(flat)])
+    return zip(*(tensor.split(BLOCK) for tensor in flat), strict=True)
 
 
 def nearest_anchor(scores: Tensor, anchors: Tensor) -> Tensor:
-    """Index of the anchor nearest to each score (paper, Eq. 15), in O(log Q).
+    """Index of the anchor nearest to each score (paper, Eq. 15).
+
+    Exact, and on a CPU as fast for many anchors as for few.
 
     Args:
         scores: any shape.
@@ -55,45 +155,71 @@ def nearest_anchor(scores: Tensor, anchors: Tensor) -> Tensor:
     Returns:
         int64, as ``scores``. Exactly between two anchors the lower one is taken.
     """
-    ordered, order = anchors.detach().sort(stable=True)
-    bounds = decision_bounds(ordered)
-    rank = torch.bucketize(scores.contiguous(), bounds, out_int32=True)
-    return order[rank]
+    return _quantize(scores, anchors).indices
+
+
+class _Rounded(NamedTuple):
+    """Scores rounded, and sums of ``score - value``.
+
+    ``error`` is that of the squares, ``pull`` ``(Q,)`` that over each anchor's scores.
+    """
+
+    values: Tensor
+    indices: Tensor
+    error: Tensor
+    pull: Tensor
+
+
+def _quantize(scores: Tensor, anchors: Tensor) -> _Rounded:
+    prepared = _Anchors(anchors)
+    values = torch.empty_like(scores, memory_format=torch.contiguous_format)
+    indices = torch.empty_like(values, dtype=torch.int64)
+    error = anchors.new_zeros(())
+    pull = torch.zeros_like(anchors)
+    for block, value, index in _blocks(scores, values, indices):
+        prepared.round(block, value, index)
+        difference = block - value
+        # Sums of their own lose less to rounding than one over the map.
+        pull += torch.zeros_like(pull).scatter_add_(0, index, difference)
+        error += difference.square_().sum()
+    return _Rounded(values, indices, error, pull)
 
 
 class _StraightThrough(torch.autograd.Function):
     """Look-up with both losses in one pass over the map.
 
-    Eq. 16 and 17 have the same value and differ in who receives the gradient, so one
-    difference map, kept for the backward pass, serves both.
+    Eq. 16 and 17 have the same value and differ in who receives the gradient. That of
+    the anchors is known with the value, and needs no second pass.
     """
 
     @staticmethod
     def forward(
         ctx: Any, scores: Tensor, anchors: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        indices = nearest_anchor(scores, anchors)
-        # A score that is no number must not pass for an anchor.
-        values = torch.where(scores.isnan(), scores, anchors[indices])
-        difference = scores - values
-        ctx.count = max(difference.numel(), 1)
-        loss = difference.square().sum() / ctx.count
-        ctx.save_for_backward(difference, indices)
-        ctx.num_anchors = anchors.numel()
+        values, indices, error, pull = _quantize(scores, anchors)
+        ctx.count = max(scores.numel(), 1)
+        ctx.save_for_backward(scores, values, pull)
         ctx.mark_non_differentiable(indices)
+        ctx.set_materialize_grads(False)  # zeros for the indices: two maps
+        loss = error / ctx.count
         return values, loss, loss.clone(), indices
 
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any, grad_values: Tensor, grad_vq: Tensor, grad_commit: Tensor, _: Any
+        ctx: Any,
+        grad_values: Tensor | None,
+        grad_vq: Tensor | None,
+        grad_commit: Tensor | None,
+        _: None,
     ) -> tuple[Tensor, Tensor]:
-        difference, indices = ctx.saved_tensors
+        scores, values, pull = ctx.saved_tensors
         slope = 2.0 / ctx.count
-        grad_scores = torch.addcmul(grad_values, difference, slope * grad_commit)
-        pull = difference.new_zeros(ctx.num_anchors)
-        pull.index_add_(0, indices.flatten(), difference.flatten())
-        return grad_scores, (-slope * grad_vq) * pull
+        grad_scores = scores - values
+        grad_scores.mul_(0.0 if grad_commit is None else slope * grad_commit)
+        if grad_values is not None:
+            grad_scores.add_(grad_values)
+        return grad_scores, pull * (0.0 if grad_vq is None else -slope * grad_vq)
 
 
 @MODELS.register_module()
@@ -146,6 +272,8 @@ class VQAnchorQuantizer(BaseModule):
         """Quantise ``scores``, ``(..., 1, H, W)`` or any other shape.
 
         Half-precision scores are rounded in float32, the anchors' own precision.
+        Where a score is NaN or infinite, its value is NaN, and so are the losses; this
+        costs no look at the numbers, for which a GPU would have to stop.
         """
         with torch.autocast(scores.device.type, enabled=False):
             result = Quantized(

@@ -8,13 +8,44 @@ import torch
 from mmengine.registry import DefaultScope
 from noise_replay import Noise
 
-from aib_mm import gaussian
+from aib_mm import gaussian, hosts
 
 REPO = Path(__file__).parents[1]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption('--runslow', action='store_true', help='also run slow tests')
+    parser.addoption(
+        '--require-hosts',
+        action='store_true',
+        help='fail where mmpretrain, mmdet or mmseg is missing, instead of skipping',
+    )
+
+
+def pytest_report_header() -> str:
+    """The stack that is tested, on top of every report."""
+    found = (
+        f'{check.distribution} {check.found}'
+        if check.found
+        else f'no {check.requirement.module}'
+        for check in hosts.check_versions()
+    )
+    return f'stack: {", ".join(found)}'
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests of a host that is missing are skipped, which CI must not take for green."""
+    if not config.getoption('--require-hosts'):
+        return
+    states = hosts.register_hosts().values()
+    missing = [
+        f'{each.host} ({each.state})' for each in states if each.state != 'registered'
+    ]
+    if missing:
+        raise pytest.UsageError(
+            f'--require-hosts: {", ".join(missing)}: set the environment up with '
+            'make setup'
+        )
 
 
 def pytest_collection_modifyitems(

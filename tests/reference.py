@@ -54,6 +54,18 @@ def energy(attention: Tensor, mask: Tensor) -> float:
     return inside / total
 
 
+def iou(attention: Tensor, mask: Tensor, threshold: float) -> float:
+    """Of one map's positions at ``threshold`` of its range or above, and one mask."""
+    values = attention.flatten().tolist()
+    low, high = min(values), max(values)
+    shared = either = 0
+    for value, on_object in zip(values, mask.flatten().tolist(), strict=True):
+        held = value - low >= threshold * (high - low)
+        shared += held and on_object
+        either += held or on_object
+    return shared / either
+
+
 def perplexity(counts: list[int]) -> float:
     """exp of the entropy of a histogram."""
     total = sum(counts)

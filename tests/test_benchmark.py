@@ -11,6 +11,7 @@ import pytest
 from cifar_files import environment
 
 from aib_mm.cli import benchmark
+from aib_mm.cli.benchmark_results import Cost, cost_table
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 VANILLA = CONFIGS / 'mmpretrain' / 'vgg16-narrow_digitscenes.py'
@@ -62,15 +63,72 @@ def test_the_table_has_every_mode_and_its_ratio(tmp_path: Path, repo: Path) -> N
     assert ratios[::2] == [1.0] * 3
     # Four encoder passes cost more than one; how much is not for a test.
     assert ratios[3] > ratios[1]
-    assert all(float(row[5]) > 0 and float(row[8]) > 0 for row in rows)
+    assert all(float(row[i]) > 0 for row in rows for i in (5, 8, 10))
+    assert all(float(row[11]) > 0 for row in rows[:4])
+    assert [row[11] for row in rows[4:]] == ['–', '–']
     first, second = json.loads((tmp_path / 'all.json').read_text())['configs']
     assert second['config'] == 'vgg16-narrow_aib_digitscenes'
     assert [mode['mode'] for mode in first['modes']] == [row[1] for row in rows[::2]]
-    assert all(len(mode['seconds']) == 2 for mode in first['modes'])
+    times = [[len(m[key]) for key in ('seconds', 'wall')] for m in first['modes']]
+    assert times == [[2, 2]] * 3
+    assert [len(mode['latency']) for mode in first['modes']] == [2, 2, 0]
+    # Sixteen images take longer than one.
+    assert min(first['modes'][0]['wall']) > min(first['modes'][0]['latency'])
     assert first['modes'][0]['parameters'] == 309890
     assert first['modes'][0]['macs'] == 59355776
     # Both gradients of every layer, but none of the images.
     assert first['modes'][2]['macs'] == 3 * 59355776 - 3 * 8 * 9 * 32 * 32
+
+
+#: Of two configs.
+MEASURED = {
+    'test, L_a = 4': [
+        Cost(
+            [0.2, 0.4, 0.3], [0.5, 0.4, 1.0], [0.01, 0.02, 0.02], 8, 100.0, 2e9, 10**6
+        ),
+        Cost(
+            [0.4, 0.8, 0.9], [1.0, 0.2, 0.5], [0.02, 0.04, 0.03], 8, 250.0, 3e9, 10**7
+        ),
+    ],
+    'training step': [
+        Cost([1.0], [1.0], [], 8, 200.0, 6e9, 10**6),
+        Cost([3.0], [2.0], [], 8, 500.0, 9e9, 10**7),
+    ],
+}
+
+
+def test_a_row_for_each_mode_and_config() -> None:
+    table = cost_table(['a', 'b'], MEASURED)
+    assert [column.head for column in table.columns][-2:] == [
+        'images/s',
+        'ms, one image',
+    ]
+    assert ['|'.join(row) for row in table.rows] == [
+        'a|test, L_a = 4|1.00|2.000|1.000|300.0|1.000|–|100|1.00|16.0|20.00',
+        'b|test, L_a = 4|10.00|3.000|1.500|800.0|2.000|2.00–3.00|250|2.50|16.0|30.00',
+        'a|training step|1.00|6.000|1.000|1000.0|1.000|–|200|1.00|8.0|–',
+        'b|training step|10.00|9.000|1.500|3000.0|3.000|3.00–3.00|500|2.50|4.0|–',
+    ]
+
+
+def test_a_column_for_each_config_as_in_table_3() -> None:
+    table = cost_table(['a', 'b'], MEASURED, 'models')
+    assert [column.head for column in table.columns] == ['', 'a', 'b']
+    assert [list(row) for row in table.rows] == [
+        ['M parameters', '1.00', '10.00 (×10.00)'],
+        ['test, L_a = 4: GMAC an image', '2.000', '3.000 (×1.50)'],
+        ['test, L_a = 4: ms, one image', '20.00', '30.00 (×2.00)'],
+        # Of the rounds' ratios 2, 0.5 and 0.5 the median is a half.
+        ['test, L_a = 4: images/s, 8 at a time', '16.0', '16.0 (×2.00)'],
+        ['test, L_a = 4: ms a pass', '300.0', '800.0 (×2.00)'],
+        ['test, L_a = 4: MiB', '100', '250 (×2.50)'],
+        ['training step: GMAC an image', '6.000', '9.000 (×1.50)'],
+        ['training step: images/s, 8 at a time', '8.0', '4.0 (×0.50)'],
+        ['training step: ms a pass', '1000.0', '3000.0 (×3.00)'],
+        ['training step: MiB', '200', '500 (×2.50)'],
+    ]
+    with pytest.raises(ValueError, match=r"layout must be one of .* got 'table'"):
+        cost_table(['a', 'b'], MEASURED, 'table')
 
 
 def count(tmp_path: Path, *arguments: str | Path) -> dict[str, dict]:
@@ -159,6 +217,10 @@ def test_foreign_heads_get_their_hook_and_a_profile_is_printed(
         (
             [str(VANILLA), '--out', 'table.csv'],
             r'writes .md and .json files, got table',
+        ),
+        (
+            [str(VANILLA), '--count-only', '--layout', 'models'],
+            r'--layout models is not for --count-only',
         ),
         ([str(VANILLA), '--rounds', '0'], r'--rounds must be at least 1, got 0'),
     ],

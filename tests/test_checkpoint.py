@@ -1,8 +1,11 @@
 """mmengine's checkpoints under torch's safe loader, and what it goes on refusing."""
 
+import functools
 import importlib.metadata
 import os
 import pickle
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -217,8 +220,52 @@ def test_check_accepts_the_format_before_torch_1_6(tmp_path):
     check_checkpoint(tmp_path / 'old.pth')
 
 
-def test_check_leaves_addresses_to_mmengine():
-    check_checkpoint('https://example.org/model.pth')
+def test_check_leaves_names_of_mmengine_to_it():
+    assert check_checkpoint('torchvision://resnet18') is None
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A folder, and the address that it is served at; downloads go beside it."""
+    folder = tmp_path / 'served'
+    folder.mkdir()
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    handler = functools.partial(QuietHandler, directory=folder)
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args) -> None:
+        pass
+
+
+def test_what_is_downloaded_is_read_by_the_safe_loader(served, tmp_path):
+    folder, address = served
+    mark = tmp_path / 'mark'
+    torch.save(dict(meta=Calls(os.system, f'touch {mark}')), folder / 'bad.pth')
+    with pytest.raises(CheckpointError, match=r'bad\.pth names .*system'):
+        check_checkpoint(f'{address}/bad.pth')
+    assert not mark.exists()
+    # Why it is looked at: this is how mmengine reads a download.
+    CheckpointLoader.load_checkpoint(f'{address}/bad.pth')
+    assert mark.exists() or IS_ONEDL
+
+
+def test_a_good_download_is_there_for_mmengine(served, tmp_path):
+    folder, address = served
+    torch.save(dict(state_dict={'weight': torch.ones(1)}), folder / 'good.pth')
+    assert check_checkpoint(f'{address}/good.pth')['state_dict']['weight'] == 1
+    (folder / 'good.pth').unlink()
+    loaded = CheckpointLoader.load_checkpoint(f'{address}/good.pth')
+    assert loaded['state_dict']['weight'] == 1
+
+
+def test_a_download_that_fails_is_named(served, tmp_path):
+    with pytest.raises(CheckpointError, match=r'none\.pth cannot be downloaded .*404'):
+        check_checkpoint(f'{served[1]}/none.pth')
 
 
 def test_check_names_a_missing_file(tmp_path):
@@ -240,7 +287,7 @@ def test_check_names_a_damaged_file(saved, cut):
 
 def test_check_wants_a_dict(tmp_path):
     torch.save([1, 2], tmp_path / 'list.pth')
-    with pytest.raises(CheckpointError, match='holds a list'):
+    with pytest.raises(CheckpointError, match=r'holds a list.* \([\d,]+ bytes\)'):
         check_checkpoint(tmp_path / 'list.pth')
 
 

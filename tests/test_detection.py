@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +25,6 @@ from aib_mm import gaussian
 from aib_mm.detection import GaussianBBoxHead
 from aib_mm.detection.gaussian_roi_head import RoISamples
 from aib_mm.detection.random_batch import random_batch, random_boxes
-from aib_mm.hooks import AIBLossHook
 
 CONFIGS = Path(__file__).parents[1] / 'configs' / 'mmdet'
 NARROW = CONFIGS / 'faster_rcnn_r18-narrow_aib_qt_digitscenes.py'
@@ -272,32 +270,6 @@ def test_a_warm_start_predicts_as_the_vanilla_detector(warm: tuple) -> None:
         assert gap.abs().max() < 1e-3
 
 
-VARIANTS = [
-    pytest.param(path.stem, marks=[] if 'narrow' in path.stem else pytest.mark.slow)
-    for path in sorted(CONFIGS.glob('*.py'))
-]
-
-
-@pytest.mark.parametrize('objects', [2, 0])
-@pytest.mark.parametrize('name', VARIANTS)
-def test_every_parameter_of_every_config_gets_a_gradient(
-    name: str, objects: int
-) -> None:
-    model = build(CONFIGS / f'{name}.py')
-    for hook in Config.fromfile(CONFIGS / f'{name}.py').get('custom_hooks', []):
-        if hook.type == 'AIBLossHook':
-            AIBLossHook().before_train(SimpleNamespace(model=model))
-    (listed,) = (e for e in load(METAFILE)['Models'] if e['Name'] == name)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    assert listed['Metadata']['Parameters'] == parameters
-    losses = losses_of(model, batch(objects=objects))
-    sum(value for key, value in losses.items() if 'loss' in key).backward()
-    for key, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            assert parameter.grad is not None, key
-            assert parameter.grad.isfinite().all(), key
-
-
 def test_the_metafile_lists_every_config() -> None:
     root = CONFIGS.parents[1]
     index = METAFILE.relative_to(root).as_posix()
@@ -305,6 +277,15 @@ def test_the_metafile_lists_every_config() -> None:
     models = {entry['Name']: entry for entry in load(METAFILE)['Models']}
     assert set(models) == {path.stem for path in CONFIGS.glob('*.py')}
     assert all((root / entry['Config']).stem == name for name, entry in models.items())
+
+
+@pytest.mark.parametrize('narrow', [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_the_metafile_has_the_true_number_of_parameters(narrow: bool) -> None:
+    for entry in load(METAFILE)['Models']:
+        if ('narrow' in entry['Name']) is narrow:
+            model = build(CONFIGS / f'{entry["Name"]}.py')
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            assert entry['Metadata']['Parameters'] == parameters, entry['Name']
 
 
 def test_losses_have_the_names_of_the_bottleneck() -> None:

@@ -20,11 +20,7 @@ from torch import Tensor, nn
 from aib_mm.cli import interpretability
 from aib_mm.cli.interpretability_model import MapReader
 from aib_mm.interpret import record_attention
-from aib_mm.interpret.class_activation import (
-    MissingLibraryError,
-    class_activation,
-    default_layer,
-)
+from aib_mm.interpret.class_activation import class_activation, default_layer
 from aib_mm.interpret.consistency import map_similarity
 from aib_mm.interpret.edits import (
     ColorBlock,
@@ -34,6 +30,7 @@ from aib_mm.interpret.edits import (
     Patch,
     generator_for,
 )
+from aib_mm.interpret.libraries import MissingLibraryError
 
 TESTS = Path(__file__).parent
 TOOL = TESTS.parent / 'tools' / 'interpretability.py'

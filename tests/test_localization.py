@@ -15,6 +15,7 @@ from aib_mm.interpret import (
     AttentionLocalization,
     LatentInformation,
     attention_energy,
+    attention_iou,
     boxes_mask,
     dilate,
     map_on_image,
@@ -57,6 +58,15 @@ def test_tied_maxima_count_by_share() -> None:
     attention[0, 1, 1] = attention[0, 3, 3] = 1
     assert pointing_game(attention, MASK).item() == 0.5
     assert pointing_game(torch.ones(1, 4, 4), MASK).item() == 2 / 16
+
+
+@pytest.mark.parametrize('threshold', [0.0, 0.2, 0.5, 1.0])
+def test_iou_equals_the_loop(threshold: float) -> None:
+    maps, masks = torch.rand(4, 5, 6).double() - 0.5, torch.rand(4, 5, 6) > 0.7
+    expected = [
+        reference.iou(a, m, threshold) for a, m in zip(maps, masks, strict=True)
+    ]
+    assert attention_iou(maps, masks, threshold).tolist() == pytest.approx(expected)
 
 
 def test_dilation_is_the_square_neighbourhood() -> None:
@@ -203,6 +213,25 @@ def test_metric_averages_over_images() -> None:
     assert result['attention/area'] == result['attention/chance'] == 2 / 16
 
 
+#: Its range is 8: five positions reach a half of it, two more a quarter.
+STEPS = torch.tensor([[9.0, 7, 5, 5], [3, 4, 2, 1], [1, 1, 1, 1], [1, 1, 1, 5]])
+
+
+def test_metric_gives_the_iou_of_hand_made_maps() -> None:
+    mask = torch.zeros(4, 4, dtype=torch.uint8)
+    mask[:2, :2] = 1
+    found = dict(attention_mean=STEPS[None], gt_seg_map=mask)
+    # Held: (0,0) (0,1) (0,2) (0,3) (3,3); of them on the object: (0,0) (0,1).
+    for threshold, iou in ((0.5, 2 / 7), (0.25, 4 / 7), (1.0, 1 / 4), (0.0, 4 / 16)):
+        metric = AttentionLocalization(iou_threshold=threshold)
+        metric.process(None, [found])
+        assert metric.evaluate(1)['attention/iou'] == iou
+    metric = AttentionLocalization()
+    constant = dict(found, attention_mean=torch.full((1, 4, 4), 0.3))
+    metric.process(None, [found, constant])
+    assert metric.evaluate(2)['attention/iou'] == (2 / 7 + 4 / 16) / 2
+
+
 def evaluate(samples: list[BaseDataElement], **metric: Any) -> dict[str, float]:
     """Through mmengine's evaluator, which makes dicts of the data samples."""
     evaluator = Evaluator(dict(type='AttentionLocalization', **metric))
@@ -227,6 +256,8 @@ def test_boxes_are_objects_where_they_are() -> None:
     result = evaluate(samples, region='boxes', tolerance=0)
     assert result['attention/energy'] == result['attention/pointing'] == 0.5
     assert result['attention/area'] == result['attention/chance'] == 3 / 16
+    # One pixel of the object's three, and one beside them; none without an object.
+    assert result['attention/iou'] == (1 / 3 + 0) / 2
     assert result['attention/empty'] == 1
 
 
@@ -253,7 +284,7 @@ def test_labels_are_objects_but_for_background_and_ignored() -> None:
     region = dict(type='classes', background=[0])
     result = evaluate([labelled(labels)], region=region, tolerance=0)
     assert result['attention/area'] == 1 / 16
-    assert result['attention/energy'] == 1
+    assert result['attention/energy'] == result['attention/iou'] == 1
     region = dict(type='classes', background=[0, 255], ignore_index=3)
     assert evaluate([labelled(labels)], region=region)['attention/empty'] == 1
 
@@ -261,7 +292,7 @@ def test_labels_are_objects_but_for_background_and_ignored() -> None:
 def test_without_any_object_there_is_no_mean() -> None:
     result = evaluate([scene([], (0, 0))] * 2, region='boxes')
     assert result.pop('attention/empty') == 2
-    assert len(result) == 4 and all(math.isnan(value) for value in result.values())
+    assert len(result) == 5 and all(math.isnan(value) for value in result.values())
 
 
 @pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet', 'mmseg', 'aib_mm'])
@@ -308,5 +339,7 @@ def test_bad_regions_are_named() -> None:
         AttentionLocalization(dict(type='boxes', frame='input'))
     with pytest.raises(ValueError, match='tolerance must be an integer >= 0, got -1'):
         AttentionLocalization(tolerance=-1)
+    with pytest.raises(ValueError, match=r'iou_threshold must be in \[0, 1\], got 50'):
+        AttentionLocalization(iou_threshold=50)
     with pytest.raises(ValueError, match=r'gt_sem_seg is \(8, 8\).*after Resize'):
         evaluate([labelled(torch.zeros(8, 8))], region='classes')

@@ -6,7 +6,9 @@ import pytest
 import reference
 import torch
 
+from aib_mm.cli.benchmark_suite import peak_bytes
 from aib_mm.quantizer import (
+    BLOCK,
     VQAnchorQuantizer,
     anchor_usage,
     decision_bounds,
@@ -181,3 +183,95 @@ def test_usage_and_perplexity() -> None:
     assert perplexity(usage).item() == pytest.approx(expected, rel=1e-6)
     uniform = perplexity(torch.full((8,), 1 / 8))
     assert math.isclose(uniform.item(), 8, rel_tol=1e-6)
+
+
+def searched(scores: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+    """Indices by a binary search among midpoints that no rounding has touched."""
+    ordered, order = anchors.sort(stable=True)
+    exact = ordered.double() / 2
+    # Halves of float32 numbers of one magnitude: their float64 sum is exact.
+    return order[torch.bucketize(scores.double(), exact[1:] + exact[:-1])]
+
+
+@pytest.mark.parametrize('num_anchors', [1, 2, 3, 20, 50, 400, 4096])
+def test_equals_a_search_on_many_scores(num_anchors: int) -> None:
+    """Several blocks, anchors in disorder, a map of each kind of spacing."""
+    count = 2 * BLOCK + 17
+    scores = torch.rand(count) * 1.2 - 0.1
+    even = torch.linspace(0, 1, num_anchors)
+    crowded = torch.rand(num_anchors) ** 8 + 1e-3
+    for anchors in (even, crowded, torch.rand(num_anchors)):
+        on_bounds = decision_bounds(anchors.sort().values)[:count]
+        scores[: len(on_bounds)] = on_bounds
+        indices = nearest_anchor(scores, anchors)
+        assert torch.equal(indices, searched(scores, anchors))
+
+
+@pytest.mark.parametrize('exponent', [-45, -40, -20, 0, 20, 38])
+def test_exact_at_every_magnitude(exponent: int) -> None:
+    """Denormals, and numbers whose sums and distances overflow float32."""
+    anchors = torch.randn(9).clamp(-3, 3).double() * 10.0**exponent
+    scores = torch.randn(200).clamp(-3, 3).double() * 10.0**exponent
+    assert_nearest(scores.float(), anchors.float())
+
+
+def test_exact_where_float64_rounds_the_midpoint() -> None:
+    """Half of 1 - 1e-30 is 0.5 in float64, but 0.5 is nearer to 1 than to -1e-30."""
+    scores = torch.tensor([0.5])
+    assert nearest_anchor(scores, torch.tensor([-1e-30, 1.0])).tolist() == [1]
+    assert nearest_anchor(scores, torch.tensor([1e-30, 1.0])).tolist() == [0]
+
+
+@pytest.mark.parametrize('anchors', [[0.4] * 5, [-3.4e38, 3.4e38], [0.0, 1e-45]])
+def test_anchors_without_a_usable_range(anchors: list[float]) -> None:
+    scores = torch.tensor([-3.4e38, -1.0, 0.0, 1e-45, 0.4, 3.4e38])
+    assert_nearest(scores, torch.tensor(anchors))
+
+
+@pytest.mark.parametrize('score', [math.inf, -math.inf, math.nan])
+def test_a_score_that_is_not_finite_shows_in_values_and_losses(score: float) -> None:
+    scores = torch.tensor([0.2, score, 0.7])
+    values, vq_loss, commit_loss, _ = VQAnchorQuantizer(4)(scores)
+    assert values.isnan().tolist() == [False, True, False]
+    assert vq_loss.isnan() and commit_loss.isnan()
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = torch.rand(3, 1, 5, 7, requires_grad=True)
+    whole = with_anchors([0.7, 0.2, 0.4])
+    split = with_anchors([0.7, 0.2, 0.4])
+    expected = whole(scores)
+    torch.autograd.backward([expected.vq_loss, expected.values.sum()])
+    gradient, scores.grad = scores.grad, None
+    monkeypatch.setattr('aib_mm.quantizer.BLOCK', 8)
+    result = split(scores)
+    torch.autograd.backward([result.vq_loss, result.values.sum()])
+    assert torch.equal(result.values, expected.values)
+    assert torch.equal(result.indices, expected.indices)
+    torch.testing.assert_close(result.vq_loss, expected.vq_loss)
+    torch.testing.assert_close(scores.grad, gradient)
+    torch.testing.assert_close(split.anchors.grad, whole.anchors.grad)
+
+
+def test_scores_in_any_layout() -> None:
+    scores = torch.rand(4, 6, 5).permute(2, 0, 1)
+    anchors = torch.tensor([0.1, 0.8])
+    indices = nearest_anchor(scores, anchors)
+    assert torch.equal(indices, nearest_anchor(scores.contiguous(), anchors))
+    assert nearest_anchor(torch.rand(0, 1, 4, 4), torch.rand(3)).shape == (0, 1, 4, 4)
+
+
+def test_commitment_gradient_is_that_of_finite_differences() -> None:
+    quantizer = VQAnchorQuantizer(4).double()
+    scores = torch.tensor([0.05, 0.3, 0.9], dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda s: quantizer(s).commit_loss, (scores,))
+
+
+def test_keeps_no_more_than_its_results_and_the_scores() -> None:
+    """Scores, values, int64 indices: no temporaries as large as the map, at any Q."""
+    scores = torch.rand(4 * BLOCK)
+    quantizer = VQAnchorQuantizer(4096)
+    with torch.no_grad():
+        peak = peak_bytes(lambda: quantizer(scores))
+    # Values once, int64 indices twice the scores' size.
+    assert 3 * scores.nbytes <= peak <= 4.5 * scores.nbytes

@@ -1,37 +1,34 @@
-"""``tools/benchmark.py``: what configs cost beside a first one, as ratios in one run.
-
-Every config has a process of its own, which waits while another works: a round times
-each of them once, one after the other, so that a machine's bad moment meets them all.
-"""
+"""``tools/benchmark.py``: what configs cost, as ratios to a first one in one run."""
 
 import argparse
 import json
 import os
 import sys
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch import multiprocessing as mp
 
-from aib_mm.cli.benchmark_model import TRAIN, Job, MemoryMeter, Subject
+from aib_mm.cli.benchmark_model import TRAIN, Job, Subject
 from aib_mm.cli.benchmark_results import (
+    LAYOUTS,
     Cost,
     cost_json,
     cost_table,
     count_json,
     count_table,
 )
+from aib_mm.cli.benchmark_suite import suite
+from aib_mm.cli.benchmark_workers import Workers
 from aib_mm.cli.common import guarded, integer
 from aib_mm.cli.grid_results import machine
 from aib_mm.cli.grid_rows import read_rows
 from aib_mm.cli.toolkits import UsageError, toolkit_of
 from aib_mm.tables import Table, markdown, terminal_table
 
-PLAIN_WIDTH = 200  # of the table where the output is no terminal
+PLAIN_WIDTH = 240  # of the table where the output is no terminal
 OUT_SUFFIXES = ('.md', '.json')
 
 
@@ -39,13 +36,13 @@ def make_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(
         prog='benchmark.py',
-        description='Parameters, multiply-accumulates, time and memory of a training '
-        'step and of prediction, of every config beside the first. Random weights and '
-        'random images: nothing is loaded.',
+        description='Parameters, multiply-accumulates, time, throughput and memory of '
+        'a training step and of prediction, of every config beside the first. Random '
+        'weights and random images: nothing is loaded.',
     )
     parser.add_argument(
         'configs',
-        nargs='+',
+        nargs='*',
         metavar='CONFIG',
         help='config files, or grid files; ratios to the first',
     )
@@ -67,10 +64,23 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--no-train', action='store_true', help='prediction only')
     parser.add_argument(
+        '--layout',
+        choices=LAYOUTS,
+        default=LAYOUTS[0],
+        help='a row for each mode and config; or a column for each config, as the '
+        "paper's Table 3 (%(default)s)",
+    )
+    parser.add_argument(
         '--count-only',
         action='store_true',
         help='only count parameters and multiply-accumulates: with one sample, and '
         'with as many as each config tests with',
+    )
+    parser.add_argument(
+        '--suite',
+        action='store_true',
+        help='measure the parts of this package against their aims instead; takes '
+        '--rounds, --threads and --out, and no configs',
     )
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='a GPU if there is')
     parser.add_argument(
@@ -105,6 +115,10 @@ def make_parser() -> argparse.ArgumentParser:
 def benchmark(args: argparse.Namespace) -> None:
     """Measure as the options say, print and write the table."""
     _check(args)
+    if args.suite:
+        command = ' '.join(['python', *sys.argv])
+        suite(args.rounds, args.threads, [Path(name) for name in args.out], command)
+        return
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     jobs = [
         Job(
@@ -127,7 +141,8 @@ def benchmark(args: argparse.Namespace) -> None:
         profiles: dict[str, str] = {}
     else:
         measured, profiles = _measure(jobs, args)
-        table, content = cost_table(names, measured), cost_json(names, measured)
+        table = cost_table(names, measured, args.layout)
+        content = cost_json(names, measured)
     notes = _notes(args, device)
     console = Console()
     if not console.is_terminal:
@@ -140,6 +155,8 @@ def benchmark(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
+    if bool(args.configs) == args.suite:
+        raise UsageError('give either configs to measure, or --suite')
     for name in ('batch', 'rounds', 'threads'):
         if getattr(args, name) < 1:
             raise UsageError(f'--{name} must be at least 1, got {getattr(args, name)}')
@@ -147,6 +164,10 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f'--size must be at least 1 1, got {args.size}')
     if min(args.samples) < 0:
         raise UsageError(f'--samples must not be negative, got {args.samples}')
+    if args.count_only and args.layout != LAYOUTS[0]:
+        raise UsageError(
+            f'--layout {args.layout} is not for --count-only: leave it out'
+        )
     for path in args.out:
         if Path(path).suffix not in OUT_SUFFIXES:
             raise UsageError(
@@ -161,86 +182,12 @@ def _measure(
     # The test goes first: what training has allocated would count as its memory.
     modes = [f'test, L_a = {count}' for count in args.samples]
     modes += [] if args.no_train else [TRAIN]
-    with _Workers(jobs) as workers:
+    with Workers(jobs) as workers:
         measured = {mode: workers.measure(mode, args.rounds) for mode in modes}
         profiles = {
             mode: workers.profile(mode, args.profile) for mode in modes if args.profile
         }
     return measured, profiles
-
-
-class _Workers:
-    """A process per config, of which one works at a time."""
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        context = mp.get_context('spawn')
-        self.pipes: list[Connection] = []
-        self.processes = []
-        for job in jobs:
-            ours, theirs = context.Pipe()
-            self.processes.append(context.Process(target=_work, args=(job, theirs)))
-            self.pipes.append(ours)
-
-    def __enter__(self) -> '_Workers':
-        for process in self.processes:
-            process.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for pipe in self.pipes:
-            pipe.close()
-        for process in self.processes:
-            process.join()
-
-    def measure(self, mode: str, rounds: int) -> list[Cost]:
-        """The cost of each config."""
-        seconds: list[list[float]] = [[] for _ in self.pipes]
-        for number in range(rounds + 1):
-            for pipe, found in zip(self.pipes, seconds, strict=True):
-                elapsed = self._ask(pipe, 'seconds', mode)
-                if number > 0:  # the first one warms up
-                    found.append(elapsed)
-        memory = [self._ask(pipe, 'memory') for pipe in self.pipes]
-        return [
-            Cost(
-                found,
-                peak,
-                self._ask(pipe, 'macs', mode),
-                self._ask(pipe, 'parameters'),
-            )
-            for pipe, found, peak in zip(self.pipes, seconds, memory, strict=True)
-        ]
-
-    def profile(self, mode: str, rows: int) -> str:
-        """The operators of one pass of the last config, the longest first."""
-        return self._ask(self.pipes[-1], 'profile', mode, rows)
-
-    def _ask(self, pipe: Connection, *request: Any) -> Any:
-        try:
-            pipe.send(request)
-            return pipe.recv()
-        except (EOFError, ConnectionError) as error:
-            raise UsageError(
-                'a process ended while it was measured; its error is above'
-            ) from error
-
-
-def _work(job: Job, pipe: Connection) -> None:
-    """Answer requests, a name of what is measured and its arguments, until closed."""
-    torch.set_num_threads(job.threads)
-    meter = MemoryMeter(job.device)
-    subject = Subject(job)
-    while True:
-        try:
-            what, *arguments = pipe.recv()
-        except EOFError:
-            return
-        if what == 'memory':
-            pipe.send(meter.take())
-        else:
-            pipe.send(getattr(subject, what)(*arguments))
-            if what == 'macs':
-                meter.take()  # counting is no part of the next mode
 
 
 def _notes(args: argparse.Namespace, device: str) -> list[str]:
@@ -255,7 +202,8 @@ def _notes(args: argparse.Namespace, device: str) -> list[str]:
         name = facts['gpu'] if device == 'cuda' else facts['cpu']
         notes += [
             f'{clock} of {args.batch} images, median of {args.rounds} rounds; ratios '
-            'are of the same round.',
+            'are of the same round. Images/s and the time of one image alone are wall '
+            'time, which other work on the machine makes worse.',
             f'{name}, {args.threads} threads; torch {facts["torch"]}.',
         ]
     return [*notes, f'Command: {" ".join(["python", *sys.argv])}']

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -41,6 +41,19 @@ class Job:
     threads: int
 
 
+class Seconds(NamedTuple):
+    """Of a pass.
+
+    Attributes:
+        used: of the CPU's time on a CPU, which is blind to what else the machine does
+            meanwhile; by the clock on a GPU.
+        wall: by the clock.
+    """
+
+    used: float
+    wall: float
+
+
 @dataclass(frozen=True)
 class Count:
     """What needs no clock: parameters, and multiply-accumulates of one image.
@@ -60,7 +73,7 @@ class Count:
 
 
 class Subject:
-    """A model with random weights and a batch of random images."""
+    """A model with random weights, a batch of random images, and one image alone."""
 
     def __init__(self, job: Job) -> None:
         torch.manual_seed(0)
@@ -77,6 +90,7 @@ class Subject:
         modules = self.model.modules()
         classes = max(getattr(m, 'num_classes', None) or 1 for m in modules)
         self.data = part.random_batch(job.batch, job.size, classes)
+        self.image = part.random_batch(1, job.size, classes)
         for hook in cfg.get('custom_hooks') or []:
             if hook['type'] == 'AIBLossHook':  # without it a foreign head cannot train
                 HOOKS.build(hook).before_train(SimpleNamespace(model=self.model))
@@ -89,20 +103,25 @@ class Subject:
         _set_samples(self.model, int(mode.rpartition(' ')[2]))
         return self._prediction()
 
-    def seconds(self, mode: str) -> float:
-        """Of a pass: of the CPU's time there, by the clock on a GPU.
+    def seconds(self, mode: str) -> Seconds:
+        """Of a pass over the batch."""
+        return self._timed(self.step(mode))
 
-        CPU time is blind to what else the machine does meanwhile.
-        """
-        step = self.step(mode)
-        clock = time.process_time if self.device == 'cpu' else time.perf_counter
+    def latency(self, mode: str) -> float:
+        """Wall time of the prediction of one image by itself."""
+        self.step(mode)
+        return self._timed(self._prediction(self.image)).wall
+
+    def _timed(self, step: Callable[[], Any]) -> Seconds:
         if self.device == 'cuda':
             torch.cuda.synchronize()
-        start = clock()
+        start, cpu = time.perf_counter(), time.process_time()
         step()
         if self.device == 'cuda':
             torch.cuda.synchronize()
-        return clock() - start
+        wall = time.perf_counter() - start
+        used = time.process_time() - cpu
+        return Seconds(wall if self.device == 'cuda' else used, wall)
 
     def macs(self, mode: str) -> float:
         """Multiply-accumulates of a pass, per image; of a training step both ways."""
@@ -140,8 +159,9 @@ class Subject:
             sort_by='self_cpu_time_total', row_limit=rows, max_name_column_width=40
         )
 
-    def _prediction(self) -> Callable[[], Any]:
-        return torch.no_grad()(partial(self.model.test_step, self.data))
+    def _prediction(self, data: Any = None) -> Callable[[], Any]:
+        data = self.data if data is None else data
+        return torch.no_grad()(partial(self.model.test_step, data))
 
 
 def _macs(step: Callable[[], Any]) -> FlopCounterMode:

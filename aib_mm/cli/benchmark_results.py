@@ -6,7 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from aib_mm.cli.benchmark_model import Count
+from aib_mm.errors import choose
 from aib_mm.tables import ABSENT, Column, Table
+
+LAYOUTS = ('modes', 'models')
 
 
 @dataclass(frozen=True)
@@ -14,22 +17,49 @@ class Cost:
     """Of one config and mode.
 
     Attributes:
-        seconds: of every round.
+        seconds: of a pass in every round, ``Seconds.used``.
+        wall: the same by the clock.
+        latency: of one image alone, by the clock; empty for training.
+        batch: images of a pass.
         memory: peak, MiB.
         macs: multiply-accumulates of one image.
         parameters: of the model.
     """
 
     seconds: list[float]
+    wall: list[float]
+    latency: list[float]
+    batch: int
     memory: float
     macs: float
     parameters: int
 
+    @property
+    def throughput(self) -> float:
+        """Images a second by the clock."""
+        return self.batch / statistics.median(self.wall)
 
-def cost_table(names: Sequence[str], measured: Mapping[str, Sequence[Cost]]) -> Table:
-    """A row for every mode and config; ratios are to the first config."""
+
+def cost_table(
+    names: Sequence[str],
+    measured: Mapping[str, Sequence[Cost]],
+    layout: str = LAYOUTS[0],
+) -> Table:
+    """What was measured, with ratios to the first config.
+
+    Args:
+        names: of the configs.
+        measured: of each config, by mode.
+        layout: ``'modes'``, a row for every mode and config; ``'models'``, a column for
+            every config, as the paper's Table 3.
+    """
+    choose('layout', layout, LAYOUTS)
+    return (_by_mode if layout == 'modes' else _by_model)(names, measured)
+
+
+def _by_mode(names: Sequence[str], measured: Mapping[str, Sequence[Cost]]) -> Table:
     heads = ('config', 'mode', 'M parameters', 'GMAC', 'GMAC ratio')
-    heads += ('ms', 'ratio', 'spread', 'MiB', 'MiB ratio')
+    heads += ('ms', 'ratio', 'spread', 'MiB', 'MiB ratio', 'images/s', 'ms, one image')
     rows = [
         [name, mode, *_cells(cost, costs[0])]
         for mode, costs in measured.items()
@@ -39,7 +69,7 @@ def cost_table(names: Sequence[str], measured: Mapping[str, Sequence[Cost]]) -> 
 
 
 def _cells(cost: Cost, base: Cost) -> list[str]:
-    ratios = [a / b for a, b in zip(cost.seconds, base.seconds, strict=True)]
+    ratios = _ratios(cost.seconds, base.seconds)
     spread = f'{min(ratios):.2f}–{max(ratios):.2f}' if cost is not base else ABSENT
     return [
         f'{cost.parameters / 1e6:.2f}',
@@ -50,7 +80,63 @@ def _cells(cost: Cost, base: Cost) -> list[str]:
         spread,
         f'{cost.memory:.0f}',
         f'{cost.memory / base.memory:.2f}',
+        f'{cost.throughput:.1f}',
+        f'{1000 * statistics.median(cost.latency):.2f}' if cost.latency else ABSENT,
     ]
+
+
+def _by_model(names: Sequence[str], measured: Mapping[str, Sequence[Cost]]) -> Table:
+    first = next(iter(measured.values()))
+    parameters = [
+        (cost.parameters / 1e6, cost.parameters / first[0].parameters) for cost in first
+    ]
+    rows = [_row('M parameters', parameters, 2)]
+    for mode, costs in measured.items():
+        rows += [[f'{mode}: {head}', *cells] for head, *cells in _mode_rows(costs)]
+    return Table([Column(head) for head in ('', *names)], rows)
+
+
+def _mode_rows(costs: Sequence[Cost]) -> list[list[str]]:
+    """What one mode costs, a row for each quantity."""
+    base = costs[0]
+    macs = [(cost.macs / 1e9, cost.macs / base.macs) for cost in costs]
+    memory = [(cost.memory, cost.memory / base.memory) for cost in costs]
+    passes = [_milliseconds(cost.seconds, base.seconds) for cost in costs]
+    throughput = [
+        (cost.throughput, 1 / _median_ratio(cost.wall, base.wall)) for cost in costs
+    ]
+    rows = [_row('GMAC an image', macs, 3)]
+    if base.latency:
+        latency = [_milliseconds(cost.latency, base.latency) for cost in costs]
+        rows.append(_row('ms, one image', latency, 2))
+    return [
+        *rows,
+        _row(f'images/s, {base.batch} at a time', throughput, 1),
+        _row('ms a pass', passes, 1),
+        _row('MiB', memory, 0),
+    ]
+
+
+def _row(head: str, values: Sequence[tuple[float, float]], digits: int) -> list[str]:
+    """A value for each config, with its ratio to the first."""
+    (first, _), *others = values
+    cells = [f'{value:.{digits}f} (×{ratio:.2f})' for value, ratio in others]
+    return [head, f'{first:.{digits}f}', *cells]
+
+
+def _milliseconds(
+    seconds: Sequence[float], base: Sequence[float]
+) -> tuple[float, float]:
+    return 1000 * statistics.median(seconds), _median_ratio(seconds, base)
+
+
+def _median_ratio(seconds: Sequence[float], base: Sequence[float]) -> float:
+    return statistics.median(_ratios(seconds, base))
+
+
+def _ratios(seconds: Sequence[float], base: Sequence[float]) -> list[float]:
+    """Within each round."""
+    return [a / b for a, b in zip(seconds, base, strict=True)]
 
 
 def cost_json(

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,21 @@ from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 
 from aib_mm.checkpoint import CheckpointError
+from aib_mm.checkpoint_fit import CheckpointFitHook
+from aib_mm.cli.explained import RunError, explained
 from aib_mm.cli.toolkits import UsageError
+from aib_mm.config_check import unreadable
+from aib_mm.config_errors import misspelt_setting
 from aib_mm.distributed import prepare_cpu_distributed, shut_down
-from aib_mm.errors import DataError
+from aib_mm.errors import DataError, did_you_mean
 from aib_mm.non_finite import NonFiniteLossError
 from aib_mm.version import __version__
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+_FIT_REMEDY = (
+    'give the config that it was trained with; python -m aib_mm compare CONFIG '
+    'CHECKPOINT lists the keys'
+)
 
 
 class CfgOptions(DictAction):
@@ -91,6 +100,9 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
         default='none',
         help='who started the processes; without a GPU they talk over gloo',
     )
+    parser.add_argument(
+        '--traceback', action='store_true', help="show users' errors with the traceback"
+    )
     # torch.distributed.launch passes --local-rank since torch 2.0, before --local_rank.
     parser.add_argument(
         '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS
@@ -104,15 +116,26 @@ def load_config(path: str, options: Mapping[str, Any] | None) -> Config:
         UsageError: the file is missing or no config, or an option does not fit it.
     """
     if not Path(path).is_file():
+        folder = Path(path).absolute().parent
+        names = [one.name for one in folder.glob('*')]
+        hint = did_you_mean(Path(path).name, names)
         raise UsageError(
             f'config {path} does not exist; give the path of a config file '
-            f'(looked for at {Path(path).absolute()})'
+            f'(looked for at {Path(path).absolute()})' + (f'; {hint}' if hint else '')
         )
     try:
         cfg = Config.fromfile(path)
-    except (SyntaxError, OSError, ImportError) as error:
-        reason = str(error).partition('\n')[0]
-        raise UsageError(f'config {path} cannot be read: {reason}') from error
+    except Exception as error:  # configs run code, so anything may come
+        problem, remedy = unreadable(error)
+        raise UsageError(
+            f'config {path} cannot be read: {problem}; {remedy}'
+        ) from error
+    misspelt = misspelt_setting(cfg)
+    if misspelt:
+        raise UsageError(
+            f'config {path} sets {misspelt[0]!r}, which nothing reads; did you mean '
+            f'{misspelt[1]!r}?'
+        )
     if options:
         try:
             cfg.merge_from_dict(options)
@@ -180,11 +203,17 @@ def set_loader_options(
         cfg[field] = loader
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, allow_missing: bool = False, advice: str = '') -> Runner:
     """Build the Runner that the config asks for, on gloo where there is no GPU.
+
+    Args:
+        cfg: its ``load_from`` is the checkpoint that the Runner will load.
+        allow_missing: the checkpoint may lack weights of the model, but not all.
+        advice: what else to do about a checkpoint that lacks some.
 
     Raises:
         UsageError: more processes than GPUs, or no launcher started this process.
+        ConfigError: a part cannot be built.
     """
     processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     gpus = torch.cuda.device_count()
@@ -197,9 +226,14 @@ def build_runner(cfg: Config) -> Runner:
         prepare_cpu_distributed(cfg, cfg.launcher)
     except RuntimeError as error:
         raise UsageError(str(error)) from error
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    with explained(cfg):
+        custom = 'runner_type' in cfg
+        runner = RUNNERS.build(cfg) if custom else Runner.from_cfg(cfg)
+    if cfg.get('load_from'):
+        remedy = _FIT_REMEDY + advice
+        fit = CheckpointFitHook(str(cfg.load_from), allow_missing, remedy)
+        runner.register_hook(fit)
+    return runner
 
 
 def guarded(
@@ -209,14 +243,21 @@ def guarded(
 ) -> int:
     """Run a program and return its exit code, 0 if it gives none.
 
-    Users' errors become one line on stderr and exit code 2.
+    Users' errors become one line on stderr and exit code 2. Others that can be traced
+    to a place of the config end with such a line, after their traceback.
     """
     args = parser.parse_args(argv)
     try:
         code = program(args)
     except (UsageError, CheckpointError, DataError) as error:
+        if getattr(args, 'traceback', False):
+            traceback.print_exception(error)
         print(f'{parser.prog}: error: {_cause(error)}', file=sys.stderr)
         return 2
+    except RunError as error:
+        traceback.print_exception(error.__cause__)
+        print(f'{parser.prog}: error: {error}', file=sys.stderr)
+        return 1
     except NonFiniteLossError as error:
         print(f'{parser.prog}: error: {error}', file=sys.stderr)
         return 1

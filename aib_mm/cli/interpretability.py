@@ -42,18 +42,11 @@ def interpretability(args: argparse.Namespace) -> None:
     for _, *checkpoints in args.model:
         for checkpoint in checkpoints:
             check_checkpoint(checkpoint)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PLAIN_WIDTH)
+    console = plain_console()
     models: dict[str, list[Checkpoint]] = {}
     # All of them are tried before any is measured.
     plans = [_plan(args, *model) for model in args.model]
-    with Progress(
-        *Progress.get_default_columns(),
-        MofNCompleteColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as progress:
+    with progress_of(console) as progress:
         for (subjects, edits), (config, *_) in zip(plans, args.model, strict=True):
             title = titles[Path(config).stem]
             models[title] = [
@@ -61,6 +54,22 @@ def interpretability(args: argparse.Namespace) -> None:
                 for path, subject in subjects.items()
             ]
     _write(args, models, [edit.name for edit in edits], console)
+
+
+def plain_console() -> Console:
+    """Of a fixed width where the output is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+
+
+def progress_of(console: Console) -> Progress:
+    """A bar with the numbers of images; none where the output is no terminal."""
+    return Progress(
+        *Progress.get_default_columns(),
+        MofNCompleteColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
 
 
 def _plan(

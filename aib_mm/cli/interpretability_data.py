@@ -1,14 +1,15 @@
 """The images that are edited, and those that patches are taken from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.error import URLError
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from aib_mm.cli.toolkits import UsageError
 
@@ -39,7 +40,8 @@ class DatasetImages(Sequence[Tensor]):
 
 def loads_bgr(cfg: Config) -> bool:
     """Whether the data set of a config gives blue first, by its data preprocessor."""
-    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
+    model = cfg.get('model') or {}
+    preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor')
     return bool((preprocessor or {}).get('to_rgb', False))
 
 
@@ -67,3 +69,27 @@ def choose_images(total: int, count: int | None, seed: int) -> list[int]:
     if count is None or count >= total:
         return list(range(total))
     return sorted(np.random.default_rng(seed).permutation(total)[:count].tolist())
+
+
+def image_batches(
+    cfg: Config, dataset: Dataset, indices: Sequence[int], size: int
+) -> Iterator[tuple[dict[str, list], Sequence[int]]]:
+    """Lists of images and data samples, with the images' indices.
+
+    Args:
+        cfg: whose test loader says how many workers read.
+        dataset: of ``build_dataset``.
+        indices: of the images wanted.
+        size: images a batch.
+    """
+    loader = DataLoader(
+        Subset(dataset, indices),
+        batch_size=size,
+        num_workers=cfg.test_dataloader.get('num_workers', 0),
+        collate_fn=pseudo_collate,
+    )
+    done = 0
+    for batch in loader:
+        count = len(batch['inputs'])
+        yield batch, indices[done : done + count]
+        done += count

@@ -19,12 +19,12 @@ from aib_mm.cli.toolkits import UsageError
 from aib_mm.compare import compare_keys, read_state_dict
 from aib_mm.interpret.class_activation import (
     METHODS,
-    MissingLibraryError,
     check_library,
     class_activation,
     default_layer,
 )
 from aib_mm.interpret.fields import combine_levels
+from aib_mm.interpret.libraries import MissingLibraryError
 from aib_mm.interpret.recording import record_attention
 
 
@@ -78,15 +78,19 @@ class MapReader:
     ) -> None:
         self.settings = settings
         self.config = str(cfg.filename)
-        self.model = _trained(cfg, checkpoint).to(settings.device).eval()
-        self.weights = _content(checkpoint)
+        self.model = trained_model(cfg, checkpoint).to(settings.device).eval()
+        self.weights = content_of(checkpoint)
         self.attends = any(isinstance(m, AttentionModule) for m in self.model.modules())
         example = pseudo_collate([example])
         if self.attends:
-            self.level = _level(cfg) if settings.level is None else settings.level
+            self.level = level_of(cfg) if settings.level is None else settings.level
             self.name = f'attention, level {self.level}'
         else:
-            self.layer = self._find_layer(example)
+            try:
+                check_library()
+            except MissingLibraryError as error:
+                raise UsageError(f'{self.config} has no attention; {error}') from error
+            self.layer = cam_layer(self.model, example, settings.cam_layer, self.config)
             self.name = f'{settings.cam_method} of {self.layer}'
         try:
             self(example)
@@ -101,7 +105,7 @@ class MapReader:
         """
         data = self.model.data_preprocessor(batch, False)
         if self.attends:
-            scores, maps = self._attention(data)
+            scores, maps = attention_maps(self.model, data, self.level)
         else:
             layer = self.model.get_submodule(self.layer)
             scores, maps = class_activation(
@@ -109,38 +113,49 @@ class MapReader:
             )
         return scores.argmax(dim=1).cpu(), maps.float().cpu()
 
-    @torch.no_grad()
-    def _attention(self, data: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        with record_attention(self.model) as record:
-            samples = self.model(**data, mode='predict')
-        levels = [
-            maps for passes in record.values() for each in passes for maps in each
-        ]
-        mean, _ = combine_levels(levels, self.level)
-        return torch.stack([s.pred_score for s in samples]), mean.squeeze(1)
 
-    def _find_layer(self, example: dict[str, list]) -> str:
+@torch.no_grad()
+def attention_maps(
+    model: nn.Module, data: Mapping[str, Any], level: str | int
+) -> tuple[Tensor, Tensor]:
+    """Scores ``(B, K)`` and attention ``(B, h, w)`` of a preprocessed batch."""
+    with record_attention(model) as record:
+        samples = model(**data, mode='predict')
+    levels = [maps for passes in record.values() for each in passes for maps in each]
+    mean, _ = combine_levels(levels, level)
+    return torch.stack([s.pred_score for s in samples]), mean.squeeze(1)
+
+
+def cam_layer(
+    model: nn.Module, example: dict[str, list], wanted: str | None, config: str
+) -> str:
+    """The layer that class activation maps are taken at.
+
+    Args:
+        model: a classifier of mmpretrain.
+        example: a batch of one item.
+        wanted: its name; None for ``default_layer``.
+        config: of the model, for messages.
+
+    Raises:
+        UsageError: there is no such layer.
+    """
+    names = [name for name, _ in model.named_modules() if name]
+    if wanted is None:
+        inputs = model.data_preprocessor(example, False)['inputs']
         try:
-            check_library()
-        except MissingLibraryError as error:
-            raise UsageError(f'{self.config} has no attention; {error}') from error
-        name = self.settings.cam_layer
-        names = [name for name, _ in self.model.named_modules() if name]
-        if name is None:
-            inputs = self.model.data_preprocessor(example, False)['inputs']
-            try:
-                return default_layer(self.model, inputs)
-            except ValueError as error:
-                raise UsageError(f'{self.config}: {error}, with --cam-layer') from error
-        if name not in names:
-            raise UsageError(
-                f'--cam-layer {name}: the model of {self.config} has no such layer; it '
-                f'has {", ".join(names)}'
-            )
-        return name
+            return default_layer(model, inputs)
+        except ValueError as error:
+            raise UsageError(f'{config}: {error}, with --cam-layer') from error
+    if wanted not in names:
+        raise UsageError(
+            f'--cam-layer {wanted}: the model of {config} has no such layer; it has '
+            f'{", ".join(names)}'
+        )
+    return wanted
 
 
-def _trained(cfg: Config, checkpoint: str) -> nn.Module:
+def trained_model(cfg: Config, checkpoint: str) -> nn.Module:
     """The config's model with the checkpoint's weights, all of them, not sampling."""
     if cfg.get('default_scope') != SCOPE:
         raise UsageError(
@@ -168,14 +183,15 @@ def _trained(cfg: Config, checkpoint: str) -> nn.Module:
     return model
 
 
-def _content(checkpoint: str) -> str:
+def content_of(checkpoint: str) -> str:
+    """What changes with the weights of a file; of an address the address."""
     file = Path(checkpoint).expanduser()
-    if not file.is_file():  # an address
+    if not file.is_file():
         return checkpoint
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _level(cfg: Config) -> str | int:
+def level_of(cfg: Config) -> str | int:
     """As the config's ``AttentionFieldsHook`` has it."""
     for hook in cfg.get('custom_hooks') or []:
         if str(hook['type']).endswith('AttentionFieldsHook') and 'level' in hook:

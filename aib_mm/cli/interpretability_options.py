@@ -1,6 +1,7 @@
 """Options of ``tools/interpretability.py``."""
 
 import argparse
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from aib_mm.cli.common import CfgOptions, integer
@@ -116,7 +117,7 @@ def _add_measure_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--level',
-        type=_level,
+        type=attention_level,
         metavar='LEVEL',
         help='mean, or index of a level of attention (what AttentionFieldsHook of the '
         'config says, else mean)',
@@ -154,18 +155,37 @@ def read_titles(args: argparse.Namespace) -> dict[str, str]:
                 'checkpoints to one --model'
             )
         titles[name] = name
-    for option in args.title:
-        name, sign, title = option.partition('=')
-        if not sign or name not in titles:
-            raise UsageError(
-                f'--title takes NAME=TITLE with NAME one of {list(titles)}, got '
-                f'{option!r}'
-            )
-        titles[name] = title
+    titles.update(read_pairs('--title', 'NAME=TITLE', args.title, titles))
     if len(set(titles.values())) < len(titles):
         raise UsageError(f'--title must tell the models apart, got {args.title}')
     return titles
 
 
-def _level(text: str) -> str | int:
+def read_pairs(
+    option: str, form: str, texts: Sequence[str], names: Collection[str]
+) -> dict[str, str]:
+    """Values by the config's name.
+
+    Args:
+        option: for messages.
+        form: the same, such as ``NAME=TITLE``.
+        texts: as given.
+        names: of the configs.
+
+    Raises:
+        UsageError: a text of another form, or with an unknown name.
+    """
+    pairs = {}
+    for text in texts:
+        name, sign, value = text.partition('=')
+        if not sign or name not in names:
+            raise UsageError(
+                f'{option} takes {form} with NAME one of {list(names)}, got {text!r}'
+            )
+        pairs[name] = value
+    return pairs
+
+
+def attention_level(text: str) -> str | int:
+    """An argparse type: ``mean``, or an index."""
     return text if text == 'mean' else integer(0)(text)

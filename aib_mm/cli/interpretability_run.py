@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset
 
 from aib_mm.cli.common import fingerprint
-from aib_mm.cli.interpretability_data import choose_images
+from aib_mm.cli.interpretability_data import choose_images, image_batches
 from aib_mm.cli.interpretability_model import MapReader
 from aib_mm.cli.toolkits import UsageError
 from aib_mm.interpret.consistency import map_similarity
 from aib_mm.interpret.edits import Edit, generator_for
 
-Measured = TypeVar('Measured', bound='Originals | Edited')
+#: A dataclass of arrays.
+Measured = TypeVar('Measured')
 Advance = Callable[[int], None]
 
 
@@ -163,19 +163,9 @@ class Subject:
         )
         return self.folder / f'{Path(self.cfg.filename).stem}-{kind}-{key[:16]}.npz'
 
-    def _batches(self) -> Iterator[tuple[dict[str, list], list[int]]]:
-        """Lists of images and data samples, with the images' indices."""
-        loader = DataLoader(
-            Subset(self.dataset, self.indices),
-            batch_size=self.settings.batch,
-            num_workers=self.cfg.test_dataloader.get('num_workers', 0),
-            collate_fn=pseudo_collate,
-        )
-        done = 0
-        for batch in loader:
-            count = len(batch['inputs'])
-            yield batch, self.indices[done : done + count]
-            done += count
+    def _batches(self) -> Iterator[tuple[dict[str, list], Sequence[int]]]:
+        size = self.settings.batch
+        return image_batches(self.cfg, self.dataset, self.indices, size)
 
     def _edit(self, image: Tensor, edit: Edit, index: int) -> Tensor:
         generator = generator_for(self.settings.seed, edit.name, index)

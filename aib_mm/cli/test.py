@@ -16,6 +16,7 @@ from aib_mm.cli.common import (
     load_config,
     set_loader_options,
 )
+from aib_mm.cli.explained import explained
 from aib_mm.cli.toolkits import (
     Drawing,
     UsageError,
@@ -54,6 +55,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds a window stays (2)'
+    )
+    parser.add_argument(
+        '--allow-missing',
+        action='store_true',
+        help='test although the checkpoint lacks weights of the model, which stay '
+        'random; not if it lacks all of them',
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     add_shared_options(parser)
@@ -113,7 +120,10 @@ def _check_out(out: str, item: str | None, suffixes: tuple[str, ...]) -> None:
 def test(args: argparse.Namespace) -> None:
     """Test as the options say."""
     cfg = configure(args)
-    metrics = build_runner(cfg).test()
+    advice = '; to test it as it is, pass --allow-missing'
+    runner = build_runner(cfg, args.allow_missing, advice)
+    with explained(cfg):
+        metrics = runner.test()
     if args.out_item == 'metrics' and is_main_process():
         mmengine.dump(metrics, args.out)
 

@@ -24,6 +24,7 @@ from aib_mm.cli.common import (
     load_config,
     set_loader_options,
 )
+from aib_mm.cli.explained import explained
 from aib_mm.cli.toolkits import UsageError, toolkit_of
 from aib_mm.damaged_data import ON_DAMAGE, check_coco
 from aib_mm.non_finite import NonFiniteLossHook
@@ -190,12 +191,14 @@ def _set_start(cfg: Config, resume: str | None) -> None:
 def train(args: argparse.Namespace) -> None:
     """Train as the options say."""
     cfg = configure(args)
-    runner = build_runner(cfg)
+    # Weights of another model are a usual start; to resume, all of them are needed.
+    runner = build_runner(cfg, allow_missing=not cfg.get('resume'))
     # Not in the config: the toolkits' own tools read the one in the work folder.
     for kind in SAFEGUARDS:
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
-    runner.train()
+    with explained(cfg):
+        runner.train()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

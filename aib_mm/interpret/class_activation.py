@@ -7,14 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from aib_mm.errors import choose
+from aib_mm.interpret.libraries import require_library
 
 METHODS = ('GradCAM', 'GradCAMPlusPlus', 'HiResCAM', 'LayerCAM', 'XGradCAM', 'EigenCAM')
 #: Least side of the map of ``default_layer``: that of ImageNet's networks at 224×224.
 MIN_SIDE = 7
-
-
-class MissingLibraryError(ImportError):
-    """``pytorch-grad-cam`` is not installed; the message says how to install it."""
 
 
 def check_library() -> None:
@@ -23,13 +20,7 @@ def check_library() -> None:
     Raises:
         MissingLibraryError: with the remedy.
     """
-    try:
-        import pytorch_grad_cam  # noqa: F401
-    except ImportError as error:
-        raise MissingLibraryError(
-            'class activation maps need pytorch-grad-cam, which cannot be imported '
-            f"({error}): pip install grad-cam, or this package's extra 'interpret'"
-        ) from error
+    require_library('pytorch_grad_cam', 'grad-cam', 'class activation maps')
 
 
 def class_activation(

@@ -1,19 +1,12 @@
-"""What an inferencer needs to know of a host's config and checkpoint."""
+"""What an inferencer needs to know of a host's config."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
 import numpy as np
 from mmengine.config import ConfigDict
-from mmengine.logging import print_log
 from mmengine.registry import DATASETS
-
-from aib_mm.checkpoint import CheckpointError
-from aib_mm.compare import KeyReport
-
-_SHOWN_KEYS = 3
 
 
 def innermost_dataset(dataset: ConfigDict) -> ConfigDict:
@@ -51,27 +44,3 @@ def class_meta(meta: Mapping[str, Any], dataset: ConfigDict) -> dict[str, Any]:
         colors = matplotlib.colormaps['tab20'](np.arange(len(classes)) % 20)[:, :3]
         meta['palette'] = np.round(255 * colors).astype(int).tolist()
     return meta
-
-
-def check_fit(report: KeyReport, checkpoint: str, model: str) -> None:
-    """Refuse a checkpoint that would leave weights random; warn of superfluous ones.
-
-    Raises:
-        CheckpointError: names some of what is missing or of another shape.
-    """
-    lacking = [*report.new, *report.missing, *(one.key for one in report.mismatched)]
-    if lacking:
-        shown = ', '.join(lacking[:_SHOWN_KEYS])
-        more = ', …' if len(lacking) > _SHOWN_KEYS else ''
-        raise CheckpointError(
-            f'checkpoint {checkpoint} is not of this {model}: {len(lacking)} of its '
-            f'weights are missing or of another shape ({shown}{more}), so that they '
-            'would stay random; give the config that it was trained with'
-        )
-    if report.unexpected:
-        print_log(
-            f'checkpoint {checkpoint} has {len(report.unexpected)} weights that '
-            f'{model} does not: {", ".join(report.unexpected[:_SHOWN_KEYS])}',
-            logger='current',
-            level=logging.WARNING,
-        )

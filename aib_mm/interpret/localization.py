@@ -161,14 +161,23 @@ def attention_iou(attention: Tensor, mask: Tensor, threshold: float = 0.5) -> Te
         ValueError: shapes or types that do not fit, another threshold.
     """
     _check(attention, mask)
-    if not 0 <= threshold <= 1:
-        raise ValueError(f'threshold must be in [0, 1], got {threshold!r}')
+    check_threshold('threshold', threshold)
     maps, objects = attention.flatten(1).double(), mask.flatten(1)
     low, high = maps.amin(dim=1, keepdim=True), maps.amax(dim=1, keepdim=True)
     held = maps - low >= threshold * (high - low)
     shared, either = (held & objects).sum(dim=1), (held | objects).sum(dim=1)
     found = objects.any(dim=1)
     return torch.where(found, shared.double() / either, torch.nan)
+
+
+def check_threshold(name: str, value: float) -> None:
+    """Raise unless ``value`` is a share of a map's range.
+
+    Raises:
+        ValueError: names the argument and the value.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f'{name} must be in [0, 1], got {value!r}')
 
 
 def boxes_mask(boxes: Tensor, size: tuple[int, int]) -> Tensor:

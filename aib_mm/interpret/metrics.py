@@ -9,10 +9,16 @@ from mmengine.registry import METRICS
 from torch import Tensor
 
 from aib_mm.errors import check_count
-from aib_mm.interpret.localization import attention_energy, dilate, pointing_game
+from aib_mm.interpret.localization import (
+    attention_energy,
+    attention_iou,
+    check_threshold,
+    dilate,
+    pointing_game,
+)
 from aib_mm.interpret.regions import build_region, require
 
-_MEASURES = ('energy', 'area', 'pointing', 'chance')
+_MEASURES = ('energy', 'area', 'pointing', 'chance', 'iou')
 
 
 @METRICS.register_module()
@@ -27,6 +33,9 @@ class AttentionLocalization(BaseMetric):
       of the image, which is what attention without preference gets;
     - ``pointing``: how often the maximum hits, and ``chance``, the area that counts as
       a hit, which is what a random position gets;
+    - ``iou``: intersection over union of the objects and the positions that reach
+      ``iou_threshold`` of the map's range. A constant map has all of them, and so
+      ``area``;
 
     and ``empty``, the number of images without an object.
 
@@ -37,20 +46,29 @@ class AttentionLocalization(BaseMetric):
             a dict with options, such as ``dict(type='classes', background=[0])``; see
             ``MaskRegion``, ``BoxRegion`` and ``ClassRegion``.
         tolerance: pixels by which the maximum may miss.
+        iou_threshold: in [0, 1]. Half of the range unless told; the value decides how
+            large a map counts as, so that it belongs beside every figure (Choe et al.,
+            "Evaluating weakly supervised object localization methods right", 3.3).
 
     Raises:
-        ValueError: an unknown region or a negative tolerance.
+        ValueError: an unknown region, a negative tolerance, another threshold.
     """
 
     default_prefix = 'attention'
 
     def __init__(
-        self, region: str | dict = 'mask', tolerance: int = 1, **kwargs: Any
+        self,
+        region: str | dict = 'mask',
+        tolerance: int = 1,
+        iou_threshold: float = 0.5,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_count('tolerance', tolerance, 0)
+        check_threshold('iou_threshold', iou_threshold)
         self.region = build_region(region)
         self.tolerance = tolerance
+        self.iou_threshold = iou_threshold
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         remedy = "add dict(type='AttentionFieldsHook') to custom_hooks"
@@ -69,6 +87,7 @@ class AttentionLocalization(BaseMetric):
             area=mask.double().mean().item(),
             pointing=hits.item(),
             chance=dilate(mask, self.tolerance).double().mean().item(),
+            iou=attention_iou(attention, mask, self.iou_threshold).item(),
         )
 
     def compute_metrics(self, results: list[dict | None]) -> dict[str, float]:

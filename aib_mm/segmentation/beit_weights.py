@@ -7,21 +7,23 @@ removed. Where the sizes agree already it has nothing to do: hence this step bef
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from mmengine.runner import CheckpointLoader
 from scipy.interpolate import RectBivariateSpline
 from scipy.optimize import brentq
 from torch import Tensor
+
+from aib_mm.checkpoint import CheckpointError
+from aib_mm.compare import read_state_dict
 
 TABLE = 'relative_position_bias_table'
 EXTRA_ROWS = 3  # class token to patch, patch to class token, class token to itself
 
 
 def resize_position_biases(
-    weights: dict[str, Tensor], num_tokens: int
+    weights: Mapping[str, Tensor], num_tokens: int
 ) -> dict[str, Tensor]:
     """Weights with every table of biases for ``num_tokens`` x ``num_tokens`` patches.
 
@@ -87,8 +89,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--image-size', type=int, required=True, metavar='PIXELS')
     parser.add_argument('--patch-size', type=int, default=16, metavar='PIXELS')
     options = parser.parse_args(argv)
-    loaded = CheckpointLoader.load_checkpoint(options.checkpoint, map_location='cpu')
-    weights = loaded.get('state_dict', loaded)
+    try:
+        weights = read_state_dict(options.checkpoint)
+    except CheckpointError as error:
+        parser.error(str(error))
     num_tokens = options.image_size // options.patch_size
     torch.save(resize_position_biases(weights, num_tokens), options.out)
 

@@ -1,0 +1,122 @@
+"""Options of ``tools/localization.py``."""
+
+import argparse
+
+from aib_mm.cli.common import CfgOptions, integer
+from aib_mm.cli.interpretability_options import attention_level
+from aib_mm.cli.localization_maps import DEFAULT_MAPS, MAPS
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        prog='localization.py',
+        description='Whether maps lie on the object and whether the prediction stands '
+        'on them: the own attention of classifiers beside Grad-CAM, occlusion and maps '
+        'that see no image, on the same images, in one table.',
+    )
+    parser.add_argument(
+        '--model',
+        nargs='+',
+        action='append',
+        required=True,
+        metavar='FILE',
+        help='CONFIG CHECKPOINT [CHECKPOINT …]: rows of the table, one for each map; '
+        'with several checkpoints mean and spread. Once for each model',
+    )
+    parser.add_argument(
+        '--title',
+        action='append',
+        default=[],
+        metavar='NAME=TITLE',
+        help='what the table calls the config NAME.py (NAME); once for each',
+    )
+    parser.add_argument(
+        '--out',
+        default='work_dirs/localization',
+        help='folder of the table and of what is measured (%(default)s)',
+    )
+    _add_map_options(parser)
+    _add_measure_options(parser)
+    parser.add_argument('--device', choices=['cpu', 'cuda'], help='a GPU if there is')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=CfgOptions,
+        metavar='KEY=VALUE',
+        help='override settings of the configs of all models, as in test.py',
+    )
+    parser.add_argument(
+        '--force', action='store_true', help='measure again what is already measured'
+    )
+    return parser
+
+
+def _add_map_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('maps')
+    group.add_argument(
+        '--maps',
+        nargs='+',
+        choices=MAPS,
+        default=DEFAULT_MAPS,
+        metavar='MAP',
+        help=f'which, in this order, of {", ".join(MAPS)} ({" ".join(DEFAULT_MAPS)})',
+    )
+    group.add_argument(
+        '--level',
+        type=attention_level,
+        metavar='LEVEL',
+        help='mean, or index of a level of attention (what AttentionFieldsHook of the '
+        'config says, else mean)',
+    )
+    group.add_argument(
+        '--cam-layer',
+        action='append',
+        default=[],
+        metavar='NAME=LAYER',
+        help='layer for class activation in the config NAME.py (last of the backbone '
+        'with a map of at least 7×7); once for each',
+    )
+    group.add_argument(
+        '--window',
+        type=integer(1),
+        metavar='P',
+        help='side of the occluding square in pixels; it moves by half of that (a '
+        "quarter of the image's shorter side)",
+    )
+
+
+def _add_measure_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('measure')
+    group.add_argument(
+        '--threshold',
+        type=float,
+        default=0.5,
+        metavar='T',
+        help="share of the map's range from which a position counts in the IoU (0.5)",
+    )
+    group.add_argument(
+        '--tolerance',
+        type=integer(0),
+        default=1,
+        metavar='PIXELS',
+        help='by which a maximum may miss in the pointing game (1)',
+    )
+    group.add_argument(
+        '--steps',
+        type=integer(1),
+        default=32,
+        metavar='S',
+        help='of insertion and deletion (32)',
+    )
+    group.add_argument(
+        '--images',
+        type=integer(1),
+        default=200,
+        metavar='N',
+        help='so many of the test set, drawn by the seed (200)',
+    )
+    group.add_argument(
+        '--seed', type=integer(0), default=0, help='of images and random maps (0)'
+    )
+    group.add_argument('--batch', type=integer(1), default=100, help='images a pass')

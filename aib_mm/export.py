@@ -1,0 +1,72 @@
+"""A classifier as an ONNX file, which runs without PyTorch and without this package.
+
+What is exported is ``mode='tensor'``: logits under the mean attention and of the mean
+latent, in one pass without randomness. ``docs/deployment.md`` says what that leaves
+out.
+"""
+
+from os import PathLike
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+OPSET = 20
+
+
+class _Logits(nn.Module):
+    """Images ``(B, 3, H, W)`` to logits ``(B, C)``."""
+
+    def __init__(self, model: BaseModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """As the data preprocessor hands images on: normalised."""
+        return self.model(images, mode='tensor')
+
+
+def export_onnx(
+    model: BaseModel, path: str | PathLike[str], image_size: tuple[int, int]
+) -> None:
+    """Write a classifier of mmpretrain to an ONNX file.
+
+    Its input ``images`` ``(B, 3, H, W)`` takes what the model's data preprocessor
+    gives, so normalised images, of any batch size; its output is ``logits`` ``(B, C)``.
+    Needs the packages onnx and onnxscript.
+
+    Args:
+        model: with any neck and head of this package or its host's; it is left in the
+            mode it was in.
+        path: of the file.
+        image_size: H and W, which the file is then bound to.
+
+    Raises:
+        TypeError: the model's ``mode='tensor'`` gives something other than logits.
+    """
+    # A batch of one would be taken for a constant.
+    images = torch.zeros(2, 3, *image_size, device=next(model.parameters()).device)
+    training = model.training
+    wrapped = _Logits(model).eval()
+    try:
+        with torch.no_grad():
+            logits = wrapped(images)
+            if not isinstance(logits, Tensor):
+                raise TypeError(
+                    f'{type(model).__name__} gives {type(logits).__name__} in '
+                    "mode='tensor', not logits: only classifiers can be exported"
+                )
+            torch.onnx.export(
+                wrapped,
+                (images,),
+                path,
+                input_names=['images'],
+                output_names=['logits'],
+                dynamic_shapes=({0: torch.export.Dim('batch')},),
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        model.train(training)

@@ -1,0 +1,11 @@
+"""VGG-att2 on SVHN: a row of the paper's Table 5."""
+
+_base_ = [
+    '_base_/models/vgg16_att2.py',
+    '_base_/datasets/svhn.py',
+    '_base_/schedules/vgg_200e.py',
+    'mmpretrain::_base_/default_runtime.py',
+]
+
+# The map of the last level.
+custom_hooks = [dict(type='AttentionFieldsHook', level=1)]

@@ -1,0 +1,10 @@
+"""VGG-GAP on SVHN: a row of the paper's Table 5."""
+
+_base_ = [
+    '_base_/models/vgg16_gap.py',
+    '_base_/datasets/svhn.py',
+    '_base_/schedules/vgg_200e.py',
+    'mmpretrain::_base_/default_runtime.py',
+]
+
+custom_hooks = [dict(type='AttentionFieldsHook')]
