@@ -1,6 +1,6 @@
 """What a module with attention hands on: tensors, and the attention behind them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -89,6 +89,16 @@ class ExpectedFeatures(tuple[Tensor, ...]):
     """
 
 
+class Samples(NamedTuple):
+    """Feature maps under some samples of the attention, sample-major.
+
+    ``maps`` are per level ``(num_samples·B, C, H, W)``.
+    """
+
+    maps: Sequence[Tensor]
+    num_samples: int
+
+
 class AttendedFeatures(WithAttention):
     """Feature maps with the attention they went through; what ``AIBAttention`` gives.
 
@@ -97,12 +107,13 @@ class AttendedFeatures(WithAttention):
 
     Args:
         maps: the tuple's elements.
-        samples: computes ``samples``.
+        samples: computes the samples, as many attention maps at a time as it is told.
         expected: computes ``expected``.
         attention: per level.
         losses: unweighted.
         num_samples: L.
         noisy: see below.
+        sample_chunk: how many attention maps ``chunks`` takes at a time; None is all.
 
     Attributes:
         attention: per level ``AttentionMaps``.
@@ -113,21 +124,23 @@ class AttendedFeatures(WithAttention):
     num_samples: int
     noisy: bool
     _samples: Maps | None
-    _compute_samples: Callable[[], Maps]
+    _compute_samples: Callable[[int], Iterator[Samples]]
     _compute_expected: Callable[[], Maps]
     _losses: dict[str, Tensor]
     _receipt: _Receipt
     _guarded: bool
+    _sample_chunk: int | None
 
     def __new__(
         cls,
         maps: Iterable[Tensor],
-        samples: Callable[[], Maps],
+        samples: Callable[[int], Iterator[Samples]],
         expected: Callable[[], Maps],
         attention: Iterable[AttentionMaps],
         losses: Mapping[str, Tensor],
         num_samples: int,
         noisy: bool = False,
+        sample_chunk: int | None = None,
     ) -> 'AttendedFeatures':
         self = super().__new__(cls, maps, attention)
         self.num_samples = num_samples
@@ -138,6 +151,7 @@ class AttendedFeatures(WithAttention):
         self._losses = dict(losses)
         self._receipt = _Receipt()
         self._guarded = False
+        self._sample_chunk = sample_chunk
         return self
 
     @property
@@ -148,9 +162,26 @@ class AttendedFeatures(WithAttention):
         them does not pay for them.
         """
         if self._samples is None:
-            self._samples = self._compute_samples()
+            (found,) = self._compute_samples(self.num_samples)
+            self._samples = tuple(found.maps)
             self._guard(self._samples)
         return self._samples
+
+    def chunks(self, size: int | None = None) -> Iterator[Samples]:
+        """``samples``, a few at a time, so that memory does not grow with their number.
+
+        A chunk is computed when it is asked for, and not kept: iterate with ``map``,
+        whose function lets go of one chunk before the next is computed. Once
+        ``samples`` has been read they are there, and come in one.
+
+        Args:
+            size: attention maps in a chunk; by default what the neck says.
+        """
+        size = size or self._sample_chunk
+        if size is None or self._samples is not None:
+            yield Samples(self.samples, self.num_samples)
+        else:
+            yield from self._compute_samples(size)
 
     @property
     def expected(self) -> ExpectedFeatures:
@@ -188,3 +219,24 @@ class AttendedFeatures(WithAttention):
         for features in maps:
             if self._guarded and features.requires_grad:
                 features.register_hook(self._receipt.check)
+
+
+def all_samples(feats: Sequence[Tensor]) -> Samples:
+    """What a head predicts from: every sample, or the only one of plain features."""
+    if isinstance(feats, AttendedFeatures):
+        return Samples(feats.samples, feats.num_samples)
+    return Samples(feats, 1)
+
+
+def sample_chunks(
+    feats: Sequence[Tensor], size: int | None = None
+) -> Iterator[Samples]:
+    """What a head predicts from, chunk by chunk; plain features are one chunk.
+
+    Args:
+        feats: what the neck gave.
+        size: see ``AttendedFeatures.chunks``.
+    """
+    if isinstance(feats, AttendedFeatures):
+        return feats.chunks(size)
+    return iter([Samples(feats, 1)])

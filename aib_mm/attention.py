@@ -9,7 +9,7 @@
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,12 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from aib_mm import gaussian
-from aib_mm.attended import AttendedFeatures, AttentionMaps, AttentionModule
+from aib_mm.attended import (
+    AttendedFeatures,
+    AttentionMaps,
+    AttentionModule,
+    Samples,
+)
 from aib_mm.errors import check_count, choose
 from aib_mm.modulation import build_modulation
 from aib_mm.registry import build_part
@@ -120,6 +125,9 @@ class AIBAttention(AttentionModule):
         train_samples: L_a in training.
         test_samples: L_a at test; 0 is the mean attention, one pass, no randomness, and
             so without noise too.
+        sample_chunk: at test the heads of aib_mm go through the samples this many
+            maps at a time, which bounds their memory and changes nothing else; None is
+            all at once. Training always has all at once.
 
     A checkpoint of the host's model without attention loads: its neck's weights
     become those of ``pre_neck`` or ``post_neck``.
@@ -147,6 +155,7 @@ class AIBAttention(AttentionModule):
         post_neck: dict | None = None,
         train_samples: int = 1,
         test_samples: int = 4,
+        sample_chunk: int | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -155,6 +164,8 @@ class AIBAttention(AttentionModule):
         self.map_level = map_level
         check_count('train_samples', train_samples, 1)
         check_count('test_samples', test_samples, 0)
+        if sample_chunk is not None:
+            check_count('sample_chunk', sample_chunk, 1)
         check_count('std_kernel_size', std_kernel_size, 1)
         choose('std_source', std_source, STD_SOURCES)
         if std_kernel_size % 2 == 0:
@@ -163,6 +174,7 @@ class AIBAttention(AttentionModule):
             raise ValueError(f'initial_score must be in (0, 1), got {initial_score!r}')
         self.train_samples = train_samples
         self.test_samples = test_samples
+        self.sample_chunk = sample_chunk
         self.noise = build_part(noise)
         self.pre_neck = build_part(pre_neck)
         self.post_neck = build_part(post_neck)
@@ -202,22 +214,27 @@ class AIBAttention(AttentionModule):
         self._check(feats)
         mapped = _mapped(feats, self.map_level)
         levels = [self._attend(i, x) for i, x in enumerate(mapped)]
-        levels *= len(feats) // len(levels)
+        # Not in place: torch.compile cannot trace that.
+        levels = levels * (len(feats) // len(levels))
         attention = [maps for maps, _ in levels]
         sampled = [maps.samples for maps in attention]
         num_samples = len(sampled[0]) * max(self._noise_samples, 1)
         if num_samples == 1:
-            summary = self._modulate(feats, sampled, self._noise_samples)
+            noisy = self._with_noise(feats, self._noise_samples)
+            summary = self._modulate(noisy, sampled)
         else:
-            summary = self._modulate(feats, [maps.mean(dim=0) for maps in sampled], 0)
+            noiseless = self._with_noise(feats, 0)
+            means = [maps.mean(dim=0) for maps in sampled]
+            summary = self._modulate(noiseless, means)
         attended = AttendedFeatures(
             maps=summary,
-            samples=partial(self._modulate, feats, sampled, self._noise_samples),
+            samples=partial(self._sampled, feats, sampled, self._noise_samples),
             expected=partial(self._expected, feats, attention),
             attention=attention,
             losses=_mean_losses([losses for _, losses in levels]),
             num_samples=num_samples,
             noisy=self.noise is not None,
+            sample_chunk=None if self.training else self.sample_chunk,
         )
         learns = any(parameter.requires_grad for parameter in self.parameters())
         if self.training and self.quantizer is not None and learns:
@@ -263,8 +280,31 @@ class AIBAttention(AttentionModule):
         }
         return AttentionMaps(mean, std, quantized.values, quantized.indices), losses
 
+    def _sampled(
+        self,
+        feats: Features,
+        attention: Sequence[Tensor],
+        noise_samples: int,
+        chunk: int,
+    ) -> Iterator[Samples]:
+        """Features under ``chunk`` of the ``(L_a, B, 1, H, W)`` maps at a time.
+
+        The noise on the features is drawn once: all maps modulate the same L_z draws.
+        """
+        feats = self._with_noise(feats, noise_samples)
+        for start in range(0, len(attention[0]), chunk):
+            maps = [level[start : start + chunk] for level in attention]
+            count = len(maps[0]) * max(noise_samples, 1)
+            yield Samples(self._modulate(feats, maps), count)
+
+    def _with_noise(self, feats: Features, noise_samples: int) -> Features:
+        """Features as the modulation takes them: with noise ``(L_z, B, C, H, W)``."""
+        if self.noise is None:
+            return feats
+        return [self.noise(x, noise_samples) for x in feats]
+
     def _modulate(
-        self, feats: Features, attention: Sequence[Tensor], noise_samples: int
+        self, feats: Features, attention: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
         """Features under ``(L_a, B, 1, H, W)`` or ``(B, 1, H, W)`` maps, per level.
 
@@ -274,7 +314,6 @@ class AIBAttention(AttentionModule):
         for level, (x, a) in enumerate(zip(feats, attention, strict=True)):
             a = a.unsqueeze(0) if a.dim() == 4 else a
             if self.noise is not None:
-                x = self.noise(x, noise_samples)
                 a = a.unsqueeze(1).expand(-1, x.shape[0], -1, -1, -1, -1)
             out = self.modulations[level % len(self.modulations)](x, a)
             maps.append(out.flatten(0, -4))
@@ -287,7 +326,7 @@ class AIBAttention(AttentionModule):
         means = [maps.mean for maps in attention]
         if self.quantizer is not None:
             means = [self.quantizer(mean).values for mean in means]
-        return self._modulate(feats, means, 0)
+        return self._modulate(self._with_noise(feats, 0), means)
 
     def _check(self, feats: Features) -> None:
         channels = [x.shape[1] for x in feats]

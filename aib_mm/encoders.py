@@ -1,7 +1,9 @@
 """Encoders ``p(z|x, a)``: from attended features to the latent z (paper, 3.3.2)."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -21,6 +23,19 @@ class Latent(NamedTuple):
     samples: Tensor
     mean: Tensor | None = None
     std: Tensor | None = None
+
+
+def join_latents(latents: Sequence[Latent]) -> Latent:
+    """Latents of the rows of one batch, which was encoded in parts."""
+    if len(latents) == 1:
+        return latents[0]
+    samples, means, stds = zip(*latents, strict=True)
+    return Latent(torch.cat(samples, dim=1), _joined(means), _joined(stds))
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None
 
 
 class LatentEncoder(BaseModule):
@@ -57,12 +72,13 @@ class LatentEncoder(BaseModule):
         self.latent_dim = latent_dim
         self.fc = nn.Linear(in_features, self.parameters_per_dim * latent_dim)
 
-    def forward(self, x: Tensor, num_samples: int) -> Latent:
+    def forward(self, x: Tensor, num_samples: int, blocks: int = 1) -> Latent:
         """Features to z.
 
         Args:
             x: ``(N, C, H, W)``, or pooled already, ``(N, C)``.
             num_samples: draws; 0 is the mean latent.
+            blocks: samples of the attention in ``x``; see ``gaussian.sample_blocks``.
         """
         raise NotImplementedError
 
@@ -90,9 +106,10 @@ class GaussianEncoder(LatentEncoder):
         super().__init__(**kwargs)
         self.std_shift = std_shift
 
-    def forward(self, x: Tensor, num_samples: int) -> Latent:
+    def forward(self, x: Tensor, num_samples: int, blocks: int = 1) -> Latent:
         mean, std = gaussian.split_mean_std(self._encode(x), shift=self.std_shift)
-        return Latent(gaussian.sample(mean, std, num_samples), mean, std)
+        z = gaussian.sample_blocks(mean, std, num_samples, blocks)
+        return Latent(z, mean, std)
 
 
 class GaussianLayer(BaseModule):
@@ -135,20 +152,22 @@ class GaussianLayer(BaseModule):
         for parameter in self.std.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, num_samples: int) -> Latent:
+    def forward(self, x: Tensor, num_samples: int, blocks: int = 1) -> Latent:
         """Features ``(N, C, ...)`` to z ``(L_z, N, K, ...)``, float32 also in autocast.
 
         Args:
             x: what both layers take.
             num_samples: draws; 0 is the mean latent, without its density: what costs
                 as much as the host's layer.
+            blocks: samples of the attention in ``x``; see ``gaussian.sample_blocks``.
         """
         mean = self.mean(x)
         if num_samples == 0:
             return Latent(mean.unsqueeze(0))
         std = gaussian.softplus_std(self.std(x), self.std_shift)
         mean = mean.to(std.dtype)
-        return Latent(gaussian.sample(mean, std, num_samples), mean, std)
+        z = gaussian.sample_blocks(mean, std, num_samples, blocks)
+        return Latent(z, mean, std)
 
 
 @MODELS.register_module()
@@ -162,7 +181,7 @@ class NoiseEncoder(LatentEncoder):
     has_density = False
     parameters_per_dim = 1
 
-    def forward(self, x: Tensor, num_samples: int) -> Latent:
+    def forward(self, x: Tensor, num_samples: int, blocks: int = 1) -> Latent:
         return Latent(self._encode(x).float().unsqueeze(0))
 
 

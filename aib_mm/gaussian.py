@@ -64,6 +64,29 @@ def sample(mean: Tensor, std: Tensor, num_samples: int) -> Tensor:
     return mean + std * noise
 
 
+def sample_blocks(mean: Tensor, std: Tensor, num_samples: int, blocks: int) -> Tensor:
+    """``sample``, drawn for one block of rows after the other.
+
+    What a block draws does not depend on how many blocks there are after it, and the
+    noise of all of them is never held at once.
+
+    Args:
+        mean: ``(blocks·N, ...)``.
+        std: as ``mean``.
+        num_samples: as ``sample``.
+        blocks: how many.
+
+    Returns:
+        ``(max(num_samples, 1), blocks·N, ...)``.
+    """
+    if blocks == 1 or num_samples == 0:
+        return sample(mean, std, num_samples)
+    pairs = zip(
+        mean.unflatten(0, (blocks, -1)), std.unflatten(0, (blocks, -1)), strict=True
+    )
+    return torch.cat([sample(*pair, num_samples) for pair in pairs], dim=1)
+
+
 def kl_to_standard_normal(mean: Tensor, std: Tensor, reduction: str = 'mean') -> Tensor:
     r"""``KL[N(mean, std²) ‖ N(0, I)]`` in nats (paper, Eq. 19).
 

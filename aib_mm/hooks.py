@@ -3,6 +3,8 @@
 from functools import partial
 from typing import Any
 
+import torch
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
@@ -95,7 +97,8 @@ class AIBMonitorHook(_ForwardObserver):
     - to the backends alone: value of each anchor and share of positions that took it.
 
     The divergence in nats, ``kl_nats``, is in the loss dict of aib_mm's heads and so
-    already in the log.
+    already in the log. What this hook logs are means over the processes, each of which
+    sees a part of the batch.
 
     Args:
         interval: iterations between two looks.
@@ -151,7 +154,9 @@ class AIBMonitorHook(_ForwardObserver):
         for prefix, module, attention in seen:
             for level, maps in enumerate(attention):
                 name = prefix if len(attention) == 1 else f'{prefix}.{level}'
-                for key, value in attention_statistics(maps).items():
+                statistics = attention_statistics(maps)
+                means = over_processes(torch.tensor(list(statistics.values())))
+                for key, value in zip(statistics, means.tolist(), strict=True):
                     runner.message_hub.update_scalar(f'train/{name}_{key}', value)
                 if maps.indices is not None:
                     self._log_anchors(runner, name, module, maps.indices)
@@ -160,7 +165,7 @@ class AIBMonitorHook(_ForwardObserver):
         self, runner: Runner, name: str, module: AttentionModule, indices: Tensor
     ) -> None:
         anchors = module.quantizer.anchors.detach()
-        usage = anchor_usage(indices, len(anchors))
+        usage = over_processes(anchor_usage(indices, len(anchors)))
         scalars = {
             f'{name}/anchor_min': anchors.min().item(),
             f'{name}/anchor_max': anchors.max().item(),
@@ -182,6 +187,12 @@ def attention_statistics(maps: AttentionMaps) -> dict[str, float]:
         'spread': maps.mean.flatten(1).std(dim=1, correction=0).mean().item(),
         'std': maps.std.mean().item(),
     }
+
+
+def over_processes(values: Tensor) -> Tensor:
+    """The mean over all processes; as it is where there is one."""
+    all_reduce(values, op='mean')
+    return values
 
 
 def _num_anchors(module: AttentionModule) -> int:

@@ -115,7 +115,8 @@ class _Anchors:
             self.search = partial(_count_below, self.values)
             return
         bounds = decision_bounds(self.values)
-        if anchors.device.type == 'cpu':
+        # The grid looks at values, which a FakeTensor does not have.
+        if anchors.device.type == 'cpu' and type(self.values) is Tensor:
             self.search = _Grid(bounds, self.values[0], self.values[-1]).search
         else:
             self.search = partial(torch.bucketize, boundaries=bounds, out_int32=True)

@@ -30,19 +30,17 @@ class Noise:
 
     def runs(self, num_a: int, num_z: int) -> list[list[Tensor]]:
         """What was drawn, for each single-sample run in the order of the samples."""
+        maps = [drawn for drawn in self.drawn if _is_maps(drawn)]
+        latents = [drawn for drawn in self.drawn if not _is_maps(drawn)]
+        each = len(latents) // num_a  # drawn for one attention sample after the other
         return [
-            [_part(drawn, a, z, num_a) for drawn in self.drawn]
+            [drawn[a : a + 1] for drawn in maps]
+            + [drawn[z : z + 1] for drawn in latents[a * each : (a + 1) * each]]
             for z in range(num_z)
             for a in range(num_a)
         ]
 
 
-def _part(drawn: Tensor, a: int, z: int, num_a: int) -> Tensor:
-    """One sample of a map ``(L_a, B, 1, h, w)`` or a latent ``(L_z, L_a·n, K, ...)``.
-
-    A latent's rows are sample-major over the attention.
-    """
-    if drawn.dim() == 5 and drawn.shape[2] == 1:
-        return drawn[a : a + 1]
-    rows = drawn.shape[1] // num_a
-    return drawn[z : z + 1, a * rows : (a + 1) * rows]
+def _is_maps(drawn: Tensor) -> bool:
+    """Maps are ``(L_a, B, 1, h, w)``, a latent ``(L_z, n, K, ...)``."""
+    return drawn.dim() == 5 and drawn.shape[2] == 1

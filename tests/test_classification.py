@@ -144,7 +144,7 @@ def test_prediction_is_the_mean_of_logits_over_all_samples() -> None:
         predictions = module.predict(attended)
         torch.manual_seed(1)
         logits = []
-        z = module.encoder(attended.samples[0], 2).samples
+        z = module.encoder(attended.samples[0], 2, blocks=3).samples
         for l_z, l_a in itertools.product(range(2), range(3)):
             logits.append(module.decoder(z[l_z].view(3, 4, DIMS)[l_a]))
         stacked = torch.stack(logits)
@@ -179,7 +179,7 @@ def test_training_averages_the_loss_and_optionally_the_logits() -> None:
         torch.manual_seed(1)
         loss = module.loss(attended, targets)['loss_cls']
         torch.manual_seed(1)
-        z = module.encoder(attended.samples[0], 3).samples
+        z = module.encoder(attended.samples[0], 3, blocks=2).samples
         logits = module.decoder(z).view(6, 4, 3)
         if train_average == 'logit':
             expected = torch.nn.functional.cross_entropy(logits.mean(0), gt)

@@ -88,7 +88,7 @@ def test_a_quantizer_in_onnx(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('quantizer', QUANTIZERS)
 def test_a_neck_in_onnx(quantizer: dict[str, Any] | None, tmp_path: Path) -> None:
-    module = Maps(neck(quantizer))
+    module = Maps(neck(quantizer)).eval()
     path = exported(module, torch.randn(2, 8, 4, 5), tmp_path / 'neck.onnx')
     x = torch.randn(3, 8, 4, 5)
     (expected,) = module(x)

@@ -34,7 +34,7 @@ from aib_mm.segmentation import (
     GaussianConv,
     GaussianDecodeHead,
 )
-from aib_mm.segmentation.decode_heads import mean_prob_logits
+from aib_mm.segmentation.decode_heads import mean_logits
 
 CONFIGS = Path(__file__).parents[1] / 'configs' / 'mmseg'
 VANILLA = CONFIGS / 'upernet_beit-narrow_digitscenes.py'
@@ -143,10 +143,10 @@ def test_monte_carlo_is_the_average_of_single_samples(
 @pytest.mark.parametrize('classes', [1, 4])
 def test_logits_of_mean_probabilities(classes: int) -> None:
     logits = 3 * torch.randn(5, 2, classes, 3, 3, dtype=torch.float64)
-    found = mean_prob_logits(logits)
+    found = mean_logits([logits], 'prob')
     if classes == 1:
         probs, mean = found.sigmoid(), logits.sigmoid().mean(dim=0)
-        far = mean_prob_logits(torch.full((2, 1, 1, 1, 1), 200.0))
+        far = mean_logits([torch.full((2, 1, 1, 1, 1), 200.0)], 'prob')
         assert far.item() == pytest.approx(200), 'the sigmoid of 200 is 1'
     else:
         probs, mean = found.exp(), logits.softmax(dim=2).mean(dim=0)

@@ -16,7 +16,15 @@ from PIL import Image
 from test_aib_classifiers import run
 
 from aib_mm.cli.visualize_attention import main
-from aib_mm.interpret.gallery import Entry, jpeg_uri, shrink, write_gallery
+from aib_mm.interpret.gallery import (
+    Entry,
+    jpeg_uri,
+    number,
+    range_ends,
+    shrink,
+    thirds,
+    write_gallery,
+)
 from aib_mm.interpret.inputs import Failure, Item, load_batches
 from aib_mm.interpret.outcome import Outcome
 from aib_mm.interpret.writer import ResultWriter, folder_name
@@ -275,6 +283,32 @@ class TestGallery:
             re.DOTALL,
         )
         assert legends == [('-2', '0.5'), ('0', '3'), ('0', '1')]
+
+    def test_thirds_of_the_consistency(self, tmp_path: Path) -> None:
+        values = [0.9, 0.1, None, 0.5, 0.7, 0.2, 0.3]
+        assert thirds(values) == [2, 0, None, 1, 2, 0, 1]
+        # The page prints 1 of all four: they cannot be in two thirds.
+        assert thirds([0.5, 1 - 1e-9, 1.0, 1 - 6e-16, 1.0, 0.4]) == [0, 2, 2, 2, 2, 0]
+        assert thirds([]) == [] and thirds([None]) == [None] and thirds([0.3]) == [0]
+        entries = [self.entry(consistency=value) for value in values]
+        cards = self.write(tmp_path / 'p.html', *entries).all('article')
+        assert [card.get('data-third') for card in cards] == [*'20', None, *'1201']
+
+    def test_numbers_are_for_people(self, tmp_path: Path) -> None:
+        assert [number(v) for v in (164_712.3, 1647.4, 0.00012345, 1.0)] == [
+            '164,712',
+            '1647',
+            '0.0001234',
+            '1',
+        ]
+        assert range_ends(3.96e-24, 1.0) == ('0', '1')
+        assert range_ends(0.0039, 0.729, 3) == ('0.0039', '0.729')
+        assert range_ends(-2.0, 1e-3) == ('-2', '0')
+        assert range_ends(19.4, 4970.3) == ('19', '4,970')
+        assert range_ends(0.0, 0.0) == ('0', '0')
+        noise = self.entry(std=np.array([[7e-23, 0.0004]], np.float32))
+        text = self.write(tmp_path / 'p.html', noise).text
+        assert 'std<br>0–0.0004<' in text and 'alt="std, from 0 to 0.0004"' in text
 
     def test_maps_are_made_small(self) -> None:
         values = np.arange(128.0 * 256, dtype=np.float32).reshape(128, 256)

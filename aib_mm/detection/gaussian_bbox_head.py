@@ -9,7 +9,7 @@ from mmdet.registry import MODELS as HOST_MODELS
 from mmengine.model import ModuleDict
 from torch import Tensor, nn
 
-from aib_mm.encoders import GaussianLayer, Latent
+from aib_mm.encoders import GaussianLayer, Latent, join_latents
 from aib_mm.errors import check_count
 from aib_mm.registry import MODELS, build_part
 
@@ -72,18 +72,28 @@ class GaussianBBoxHead(Shared2FCBBoxHead):
         """L_z in the head's present mode."""
         return self.train_samples if self.training else self.test_samples
 
-    def encode(self, bbox_feats: Tensor, num_samples: int) -> Latents:
+    def encode(self, bbox_feats: Tensor, num_samples: int, blocks: int = 1) -> Latents:
         """RoI features ``(n, C, h, w)`` to ``cls`` and ``reg``, each ``(L_z, n, K)``.
 
         Args:
             bbox_feats: what the RoI extractor gives.
             num_samples: draws; 0 is the mean.
+            blocks: samples of the attention in ``bbox_feats``. Both latents of one are
+                drawn before those of the next, so that the draws do not depend on how
+                many are encoded together.
         """
         x = self.avg_pool(bbox_feats) if self.with_avg_pool else bbox_feats
         x = x.flatten(1)
         for fc in self.shared_fcs:
             x = self.relu(fc(x))
-        return {name: layer(x, num_samples) for name, layer in self.latents.items()}
+        found = [
+            {name: layer(block, num_samples) for name, layer in self.latents.items()}
+            for block in x.unflatten(0, (blocks, -1))
+        ]
+        return {
+            name: join_latents([latents[name] for latents in found])
+            for name in self.latents
+        }
 
     def decode(self, latents: Latents) -> tuple[Tensor | None, Tensor | None]:
         """Class logits ``(L_z, n, num_classes + 1)`` and deltas ``(L_z, n, 4·…)``."""

@@ -15,7 +15,13 @@ from mmdet.registry import MODELS as HOST_MODELS
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor, nn
 
-from aib_mm.attended import AttendedFeatures, ExpectedFeatures
+from aib_mm.attended import (
+    AttendedFeatures,
+    ExpectedFeatures,
+    Samples,
+    all_samples,
+    sample_chunks,
+)
 from aib_mm.detection.gaussian_bbox_head import GaussianBBoxHead, Latents
 from aib_mm.errors import check_count, choose
 from aib_mm.registry import MODELS
@@ -30,13 +36,14 @@ class RoISamples(NamedTuple):
 
     ``scores`` are ``(S, n, num_classes + 1)`` and ``deltas`` ``(S, n, 4·…)``, or None
     where the head has no such branch; ``latents`` are those of all L_a samples.
-    ``bbox_feats`` ``(n, C, h, w)`` are those of the first sample.
+    ``bbox_feats`` ``(n, C, h, w)`` are those of the first sample, or None where they
+    were not kept.
     """
 
     scores: Tensor | None
     deltas: Tensor | None
     latents: Latents
-    bbox_feats: Tensor
+    bbox_feats: Tensor | None
 
 
 class _GaussianRoIs:
@@ -91,28 +98,44 @@ class _GaussianRoIs:
         )
 
     def _draw(
-        self, x: Features, rois: Tensor, extractor: nn.Module, head: GaussianBBoxHead
+        self,
+        samples: Samples,
+        rois: Tensor,
+        extractor: nn.Module,
+        head: GaussianBBoxHead,
+        latent_samples: int,
     ) -> RoISamples:
-        """Scores and deltas of ``rois`` ``(n, 5)`` under each sample."""
-        attended = isinstance(x, AttendedFeatures)
-        if attended and x.noisy:
-            raise ValueError(
-                f'{type(self).__name__} draws its latents from the features, and the '
-                'neck puts noise on them as well: set neck.noise=None'
-            )
-        maps, count = (x.samples, x.num_samples) if attended else (x, 1)
+        """Scores and deltas of ``rois`` ``(n, 5)`` under each of these samples."""
+        maps, count = samples
         bbox_feats = extractor(
-            maps[: extractor.num_inputs], _repeat(rois, count, len(x[0]))
+            maps[: extractor.num_inputs],
+            _repeat(rois, count, len(maps[0]) // count),
         )
         if self.with_shared_head:
             bbox_feats = self.shared_head(bbox_feats)
-        latent_samples = 0 if isinstance(x, ExpectedFeatures) else head.num_samples
-        latents = head.encode(bbox_feats, latent_samples)
+        latents = head.encode(bbox_feats, latent_samples, count)
         scores, deltas = (
             None if out is None else out.unflatten(1, (count, -1)).flatten(0, 1)
             for out in head.decode(latents)
         )
         return RoISamples(scores, deltas, latents, bbox_feats[: len(rois)])
+
+    def _predicted(
+        self, x: Features, rois: Tensor, extractor: nn.Module, head: GaussianBBoxHead
+    ) -> dict[str, Tensor | None]:
+        """The average over all samples, as the host's ``_bbox_forward`` gives it."""
+        _refuse_noise(self, x)
+        latent_samples = 0 if isinstance(x, ExpectedFeatures) else head.num_samples
+        total = x.num_samples if isinstance(x, AttendedFeatures) else 1
+
+        def predictions(samples: Samples) -> RoISamples:
+            found = self._draw(samples, rois, extractor, head, latent_samples)
+            if samples.num_samples == total:
+                return found
+            return found._replace(latents={}, bbox_feats=None)
+
+        # map lets go of one chunk before it asks for the next.
+        return self._averaged(_joined(list(map(predictions, sample_chunks(x)))))
 
     def _averaged(self, samples: RoISamples) -> dict[str, Tensor | None]:
         """As the host's ``_bbox_forward`` gives it for one sample."""
@@ -141,7 +164,8 @@ class _GaussianRoIs:
     ) -> dict[str, Any]:
         """Task loss averaged over samples (paper, Eq. 12, 23), and the bottleneck's."""
         rois = bbox2roi([result.priors for result in sampling_results])
-        samples = self._draw(x, rois, extractor, head)
+        _refuse_noise(self, x)
+        samples = self._draw(all_samples(x), rois, extractor, head, head.num_samples)
         some = samples.deltas if samples.scores is None else samples.scores
         assert some is not None
         count = len(some)
@@ -183,9 +207,7 @@ class GaussianRoIHead(_GaussianRoIs, StandardRoIHead):
     """
 
     def _bbox_forward(self, x: Features, rois: Tensor) -> dict[str, Tensor | None]:
-        return self._averaged(
-            self._draw(x, rois, self.bbox_roi_extractor, self.bbox_head)
-        )
+        return self._predicted(x, rois, self.bbox_roi_extractor, self.bbox_head)
 
     def bbox_loss(
         self, x: Features, sampling_results: list[SamplingResult]
@@ -223,7 +245,7 @@ class GaussianCascadeRoIHead(_GaussianRoIs, CascadeRoIHead):
         self, stage: int, x: Features, rois: Tensor
     ) -> dict[str, Tensor | None]:
         extractor, head = self.bbox_roi_extractor[stage], self.bbox_head[stage]
-        return self._averaged(self._draw(x, rois, extractor, head))
+        return self._predicted(x, rois, extractor, head)
 
     def bbox_loss(
         self, stage: int, x: Features, sampling_results: list[SamplingResult]
@@ -236,6 +258,25 @@ class GaussianCascadeRoIHead(_GaussianRoIs, CascadeRoIHead):
             self.bbox_head[stage],
             self.train_cfg[stage],
             takes_quantization=stage == 0,
+        )
+
+
+def _joined(parts: Sequence[RoISamples]) -> RoISamples:
+    """The predictions of all chunks; what was not kept of a chunk is not there."""
+    if len(parts) == 1:
+        return parts[0]
+    scores, deltas = (
+        None if of_chunks[0] is None else torch.cat(of_chunks)
+        for of_chunks in ([p.scores for p in parts], [p.deltas for p in parts])
+    )
+    return RoISamples(scores, deltas, {}, None)
+
+
+def _refuse_noise(head: nn.Module, x: Features) -> None:
+    if getattr(x, 'noisy', False):
+        raise ValueError(
+            f'{type(head).__name__} draws its latents from the features, and the '
+            'neck puts noise on them as well: set neck.noise=None'
         )
 
 

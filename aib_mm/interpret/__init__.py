@@ -25,6 +25,7 @@ from aib_mm.interpret.localization import (
 from aib_mm.interpret.metrics import AttentionLocalization, LatentInformation
 from aib_mm.interpret.overlay import colorize, draw_boxes, overlay
 from aib_mm.interpret.recording import record_attention
+from aib_mm.interpret.samples_drawn import SamplesDrawn
 from aib_mm.interpret.uncertainty import (
     PredictionUncertainty,
     mutual_information,
@@ -38,6 +39,7 @@ __all__ = [
     'AttentionVisualizationHook',
     'LatentInformation',
     'PredictionUncertainty',
+    'SamplesDrawn',
     'attention_energy',
     'attention_iou',
     'boxes_mask',

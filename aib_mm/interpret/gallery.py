@@ -5,6 +5,7 @@ One file without any reference to another. Knows no model and no host.
 
 import base64
 import io
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +128,8 @@ def write_gallery(
     environment.globals.update(
         map_uri=map_uri,
         gradient=gradient,
+        number=number,
+        range_ends=range_ends,
         mean_colors=MEAN_COLORS,
         std_colors=STD_COLORS,
         bits_colors=BITS_COLORS,
@@ -136,6 +139,7 @@ def write_gallery(
     page = environment.get_template('gallery.html').render(
         title=title,
         entries=entries,
+        thirds=thirds([one.consistency for one in entries]),
         total=total,
         failures=failures,
         low=low,
@@ -199,6 +203,36 @@ def jpeg_uri(image: NDArray[np.uint8], size: int) -> str:
     picture.save(buffer, format='JPEG', quality=85)
     data = base64.b64encode(buffer.getvalue()).decode('ascii')
     return f'data:image/jpeg;base64,{data}'
+
+
+def number(value: float) -> str:
+    """Four digits, or all before the point: 164,700 and not 1.647e+05."""
+    return f'{value:,.0f}' if 1e4 <= abs(value) < 1e9 else f'{value:.4g}'
+
+
+def range_ends(low: float, high: float, digits: int = 2) -> tuple[str, str]:
+    """Both ends in a few digits; less than a thousandth of the other is 0."""
+    least = max(abs(low), abs(high)) / 1000
+
+    def text(value: float) -> str:
+        if abs(value) < least:
+            return '0'
+        return f'{value:,.0f}' if 100 <= abs(value) < 1e9 else f'{value:.{digits}g}'
+
+    return text(low), text(high)
+
+
+def thirds(values: Sequence[float | None]) -> list[int | None]:
+    """The third of all values that each is in, from 0, the lowest; None of None.
+
+    What the page prints alike is in one third: the highest that any of it is in.
+    """
+    printed = [None if one is None else float(f'{one:.4g}') for one in values]
+    known = sorted(one for one in printed if one is not None)
+    return [
+        None if one is None else 3 * (bisect_right(known, one) - 1) // len(known)
+        for one in printed
+    ]
 
 
 def _fitted(shape: Sequence[int], size: int) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,15 +21,17 @@ BITS = 1.0 / math.log(2.0)
 
 
 class LatentRows(NamedTuple):
-    """One latent of one forward pass.
+    """One latent of one forward pass, or that of a part of the attention's samples.
 
     ``bits`` is ``(L·n, ...)``, sample-major: ``KL[p(z|x, a) ‖ N(0, I)]`` summed over K.
     ``rois`` is ``(L·n, 5)`` where a row belongs to a region, whose first number is the
     place of its image in the sample-major batch; else None, and a row is an image.
+    Parts have the same ``source``, the name of the module that drew.
     """
 
     bits: Tensor
     rois: Tensor | None
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,10 @@ def record_latents(
             before latents are drawn, one for each RoI.
 
     Yields:
-        One entry per latent, in the order of drawing; none of a latent whose density is
-        not known (``NoiseEncoder``, or the mean latent instead of a sample).
+        One entry per latent, in the order of drawing, or several with one ``source``
+        where the samples of the attention are encoded one after the other; none of a
+        latent whose density is not known (``NoiseEncoder``, or the mean latent instead
+        of a sample).
     """
     rows: list[LatentRows] = []
     rois: list[Tensor] = []
@@ -77,18 +82,18 @@ def record_latents(
     def keep_rois(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         rois[:] = [inputs[1].detach()]
 
-    def keep(module: nn.Module, inputs: Any, latent: Latent) -> None:
+    def keep(name: str, module: nn.Module, inputs: Any, latent: Latent) -> None:
         if latent.mean is not None and latent.std is not None:
             nats = kl_elements(latent.mean.detach(), latent.std.detach()).sum(dim=1)
-            rows.append(LatentRows(nats * BITS, rois[0] if rois else None))
+            rows.append(LatentRows(nats * BITS, rois[0] if rois else None, name))
 
     handles = []
     try:
         for extractor in roi_extractors:
             handles.append(extractor.register_forward_pre_hook(keep_rois))
-        for module in model.modules():
+        for name, module in model.named_modules():
             if isinstance(module, LatentEncoder | GaussianLayer):
-                handles.append(module.register_forward_hook(keep))
+                handles.append(module.register_forward_hook(partial(keep, name)))
         yield rows
     finally:
         for handle in handles:
@@ -111,6 +116,7 @@ def information_of_images(
     """
     if not rows:
         return [None] * batch_size
+    rows = _whole(rows)
     shapes = {tuple(latent.bits.shape) for latent in rows}
     if len(shapes) > 1:
         raise ValueError(
@@ -121,11 +127,24 @@ def information_of_images(
     rois = rows[0].rois
     if rois is None:
         return [Information(one) for one in bits.unflatten(0, (-1, batch_size)).mean(0)]
-    # All samples share the regions, in one order.
+    # All samples share the regions, in one order; the first part has some of them.
     samples = 1 + int(rois[:, 0].max()) // batch_size if len(rois) else 1
-    per_roi = bits.unflatten(0, (samples, -1)).mean(0)
-    boxes = rois[: len(per_roi)]
+    boxes = rois[: len(rois) // samples]
+    per_roi = bits.view(-1, len(boxes)).mean(0) if len(boxes) else bits
     return [
         Information(per_roi[boxes[:, 0] == i], boxes[boxes[:, 0] == i, 1:])
         for i in range(batch_size)
+    ]
+
+
+def _whole(rows: Sequence[LatentRows]) -> list[LatentRows]:
+    """Parts put together; the regions are those of the first."""
+    parts: dict[str | int, list[LatentRows]] = {}
+    for i, latent in enumerate(rows):
+        parts.setdefault(i if latent.source is None else latent.source, []).append(
+            latent
+        )
+    return [
+        first._replace(bits=torch.cat([first.bits, *(part.bits for part in others)]))
+        for first, *others in parts.values()
     ]

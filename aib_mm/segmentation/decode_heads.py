@@ -5,7 +5,7 @@ x_att, L_a samples ── host's head up to its last layer ─┬─ mean ─┐
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from mmseg.registry import MODELS as HOST_MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from aib_mm.attended import AttendedFeatures
+from aib_mm.attended import AttendedFeatures, Samples, all_samples, sample_chunks
 from aib_mm.encoders import Latent
 from aib_mm.errors import check_count, choose
 from aib_mm.registry import MODELS, build_part
@@ -88,14 +88,15 @@ class GaussianDecodeHead:
         """Nothing: ``decode`` classifies, once the latent is drawn."""
         return feat
 
-    def encode(self, feats: Features, num_samples: int) -> Latent:
+    def encode(self, feats: Features, num_samples: int, blocks: int = 1) -> Latent:
         """Features to the latent of each pixel, ``(L_z, N, K, H, W)``.
 
         Args:
             feats: per level ``(N, C, H, W)``.
             num_samples: draws; 0 is the mean.
+            blocks: samples of the attention in ``feats``.
         """
-        return self.latent(super().forward(feats), num_samples)
+        return self.latent(super().forward(feats), num_samples, blocks)
 
     def decode(self, latent: Latent) -> Tensor:
         """Logits ``(L_z, N, C, H, W)``."""
@@ -111,7 +112,7 @@ class GaussianDecodeHead:
         self, inputs: Features, batch_data_samples: list[SegDataSample], train_cfg: Any
     ) -> dict[str, Tensor]:
         """Task loss averaged over samples (Eq. 12, 22), and the bottleneck's terms."""
-        logits, latent = self._decode_samples(inputs, self.train_samples)
+        logits, latent = self._decode_samples(all_samples(inputs), self.train_samples)
         # One by one: some losses and samplers are no sums over the batch.
         found = [self.loss_by_feat(sample, batch_data_samples) for sample in logits]
         losses = {
@@ -125,20 +126,21 @@ class GaussianDecodeHead:
         self, inputs: Features, batch_img_metas: list[dict], test_cfg: Any
     ) -> Tensor:
         """Logits of the average over samples, ``(B, C, H, W)`` in the images' size."""
-        logits, _ = self._decode_samples(inputs, self.test_samples)
-        if self.average == 'prob':
-            return self.predict_by_feat(mean_prob_logits(logits), batch_img_metas)
-        return self.predict_by_feat(logits.mean(dim=0), batch_img_metas)
+
+        def logits_of(samples: Samples) -> Tensor:
+            return self._decode_samples(samples, self.test_samples)[0]
+
+        # map lets go of one chunk before it asks for the next.
+        logits = mean_logits(map(logits_of, sample_chunks(inputs)), self.average)
+        return self.predict_by_feat(logits, batch_img_metas)
 
     def _decode_samples(
-        self, inputs: Features, latent_samples: int
+        self, samples: Samples, latent_samples: int
     ) -> tuple[Tensor, Latent]:
-        """Logits ``(L_z·L_a, B, C, H, W)`` and the latent of all attention samples."""
-        attended = isinstance(inputs, AttendedFeatures)
-        feats, count = (inputs.samples, inputs.num_samples) if attended else (inputs, 1)
-        latent = self.encode(feats, latent_samples)
+        """Logits ``(L_z·L_a, B, C, H, W)`` and the latent of these samples."""
+        latent = self.encode(samples.maps, latent_samples, samples.num_samples)
         logits = self.decode(latent)
-        return logits.unflatten(1, (count, -1)).flatten(0, 1), latent
+        return logits.unflatten(1, (samples.num_samples, -1)).flatten(0, 1), latent
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -151,22 +153,43 @@ class GaussianDecodeHead:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def mean_prob_logits(logits: Tensor) -> Tensor:
-    """Logits of the mean over samples of the class probabilities.
+def mean_logits(chunks: Iterable[Tensor], average: str) -> Tensor:
+    """Logits of the mean over all samples, of which one chunk is looked at at a time.
 
     Args:
-        logits: ``(S, B, C, H, W)``; softmax over C, or the sigmoid where C is 1.
+        chunks: logits, each ``(S, B, C, H, W)``.
+        average: ``'logit'``, or ``'prob'``: of the class probabilities, which are the
+            softmax over C, or the sigmoid where C is 1.
 
     Returns:
-        ``(B, C, H, W)``: log probabilities, or for C = 1 the logit.
+        ``(B, C, H, W)``: mean logits; of probabilities their log, or for C = 1 the
+        logit.
     """
+    mean, count = None, 0
+    for logits in chunks:
+        size = len(logits)
+        count += size
+        if average == 'logit':
+            part = logits.mean(dim=0)
+            mean = part if mean is None else mean.lerp(part, size / count)
+        else:
+            part = _log_probabilities(logits).logsumexp(dim=0)
+            mean = part if mean is None else mean.logaddexp(part)
+        binary = logits.shape[2] == 1
+        del logits, part  # before the next chunk is computed
+    assert mean is not None
+    if average == 'logit':
+        return mean
+    if binary:
+        return mean[:, :1] - mean[:, 1:]
+    return mean - math.log(count)
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    """Over C, or of being the class and not being it where C is 1."""
     if logits.shape[2] > 1:
-        return _log_mean(logits.log_softmax(dim=2))
-    return _log_mean(F.logsigmoid(logits)) - _log_mean(F.logsigmoid(-logits))
-
-
-def _log_mean(log_probs: Tensor) -> Tensor:
-    return log_probs.logsumexp(dim=0) - math.log(len(log_probs))
+        return logits.log_softmax(dim=2)
+    return torch.cat([F.logsigmoid(logits), F.logsigmoid(-logits)], dim=2)
 
 
 @HOST_MODELS.register_module()
