@@ -41,7 +41,11 @@ visualizer = dict(
 
 
 class Use(NamedTuple):
-    """Of a process and its children: MiB, pages they share once, and open files."""
+    """Of a process and its children: resident MiB, and open files.
+
+    Pages of a forked worker are counted there too: less, and the total would grow as
+    they stop being shared.
+    """
 
     memory: float
     descriptors: int
@@ -49,7 +53,7 @@ class Use(NamedTuple):
     @classmethod
     def of(cls, process: psutil.Process) -> 'Use':
         family = [process, *process.children(recursive=True)]
-        memory = sum(each.memory_full_info().pss for each in family)
+        memory = sum(each.memory_info().rss for each in family)
         return cls(memory / MIB, sum(each.num_fds() for each in family))
 
 
