@@ -327,7 +327,8 @@ def write(folder: Path, task: str, code: str) -> Path:
     head = f'_base_ = [{str(BASES[task])!r}]\n'
     if task == 'classification' and 'data_root' not in code:
         code += '\n' + DATASET.format('') if 'train_dataloader' not in code else ''
-    path = folder / 'own.py'
+    # mmengine names a run by its file and the second, and keeps one scope a name.
+    path = folder / f'{folder.name}.py'
     path.write_text(head + code + '\n')
     return path
 
