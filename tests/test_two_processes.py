@@ -14,7 +14,7 @@ from torch import multiprocessing as mp
 from aib_mm.distributed import shut_down
 
 STEPS = 5
-WATCHED = ('attention_mean', 'attention_std', 'attention_perplexity')
+WATCHED = ('_mean', '_std', '_perplexity')
 
 
 def _work(rank: int, folder: Path, cfg: Config) -> None:
