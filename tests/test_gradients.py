@@ -102,8 +102,8 @@ def test_every_parameter_gets_a_finite_gradient(
     size = image_size(host, path.stem)
     model = built(cfg, size)
     before = {key: value.detach().clone() for key, value in model.named_parameters()}
-    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     with DefaultScope.overwrite_default_scope(host):
+        optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
         data = model.data_preprocessor(a_batch(cfg, size, kind), True)
         losses = model(**data, mode='loss')
     assert '_qt' not in path.stem or any('loss_vq' in key for key in losses)
