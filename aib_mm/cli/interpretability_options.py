@@ -19,14 +19,27 @@ def make_parser() -> argparse.ArgumentParser:
         'image is edited, among those whose prediction stays (paper, Table 8). Models '
         'without attention are measured by class activation maps.',
     )
+    add_model_options(parser, 'a row of the table', 'work_dirs/interpretability')
+    _add_edit_options(parser)
+    _add_measure_options(parser)
+    return parser
+
+
+def add_model_options(parser: argparse.ArgumentParser, rows: str, out: str) -> None:
+    """What every table of trained models takes.
+
+    Args:
+        rows: what a model is in the table, for the help.
+        out: the folder, unless another one is given.
+    """
     parser.add_argument(
         '--model',
         nargs='+',
         action='append',
         required=True,
         metavar='FILE',
-        help='CONFIG CHECKPOINT [CHECKPOINT …]: a row of the table; with several '
-        'checkpoints mean and spread. Once for each model',
+        help=f'CONFIG CHECKPOINT [CHECKPOINT …]: {rows}; with several checkpoints mean '
+        'and spread. Once for each model',
     )
     parser.add_argument(
         '--title',
@@ -37,11 +50,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--out',
-        default='work_dirs/interpretability',
-        help='folder of the tables and of what is measured (%(default)s)',
+        default=out,
+        help='folder of tables and of what is measured (%(default)s)',
     )
-    _add_edit_options(parser)
-    _add_measure_options(parser)
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='a GPU if there is')
     parser.add_argument(
         '--cfg-options',
@@ -53,7 +64,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--force', action='store_true', help='measure again what is already measured'
     )
-    return parser
 
 
 def _add_edit_options(parser: argparse.ArgumentParser) -> None:

@@ -2,8 +2,8 @@
 
 import argparse
 
-from aib_mm.cli.common import CfgOptions, integer
-from aib_mm.cli.interpretability_options import attention_level
+from aib_mm.cli.common import integer
+from aib_mm.cli.interpretability_options import add_model_options, attention_level
 from aib_mm.cli.localization_maps import DEFAULT_MAPS, MAPS
 
 
@@ -15,40 +15,11 @@ def make_parser() -> argparse.ArgumentParser:
         'on them: the own attention of classifiers beside Grad-CAM, occlusion and maps '
         'that see no image, on the same images, in one table.',
     )
-    parser.add_argument(
-        '--model',
-        nargs='+',
-        action='append',
-        required=True,
-        metavar='FILE',
-        help='CONFIG CHECKPOINT [CHECKPOINT …]: rows of the table, one for each map; '
-        'with several checkpoints mean and spread. Once for each model',
-    )
-    parser.add_argument(
-        '--title',
-        action='append',
-        default=[],
-        metavar='NAME=TITLE',
-        help='what the table calls the config NAME.py (NAME); once for each',
-    )
-    parser.add_argument(
-        '--out',
-        default='work_dirs/localization',
-        help='folder of the table and of what is measured (%(default)s)',
+    add_model_options(
+        parser, 'rows of the table, one for each map', 'work_dirs/localization'
     )
     _add_map_options(parser)
     _add_measure_options(parser)
-    parser.add_argument('--device', choices=['cpu', 'cuda'], help='a GPU if there is')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=CfgOptions,
-        metavar='KEY=VALUE',
-        help='override settings of the configs of all models, as in test.py',
-    )
-    parser.add_argument(
-        '--force', action='store_true', help='measure again what is already measured'
-    )
     return parser
 
 
