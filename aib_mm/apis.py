@@ -38,6 +38,7 @@ from aib_mm.interpret.result import (
     levels_of,
     of_image,
 )
+from aib_mm.interpret.windows import slide_windows
 from aib_mm.interpret.writer import ResultWriter
 
 SPLITS = ('train', 'val', 'test')
@@ -219,11 +220,13 @@ class AttentionInferencer(HostInferencer):
             record_latents(self.model, self._host.roi_extractors(self.model)) as rows,
             torch.no_grad(),
         ):
-            predictions = self.model.test_step(data)
+            data = self.model.data_preprocessor(data, False)
+            predictions = self.model(**data, mode='predict')
         self._synchronize()
         self.model_seconds += time.perf_counter() - begin
-        levels = levels_of(record, self.level)
-        information = information_of_images(rows, len(batch))
+        windows = slide_windows(self.model, tuple(data['inputs'].shape[-2:]))
+        levels = levels_of(record, self.level, windows)
+        information = information_of_images(rows, len(batch), windows)
         for i, (name, one) in enumerate(batch):
             prediction = predictions[i]
             outcome = self._host.read(prediction, self.min_score)

@@ -218,8 +218,26 @@ def test_segmentor_with_foreign_head_gets_the_fields(said) -> None:
     assert not said
 
 
-def test_slide_inference_writes_nothing_and_says_so_once(said) -> None:
+def test_slide_inference_joins_the_maps_of_its_windows(said) -> None:
     model = segmentor('slide')
+    hook = AttentionFieldsHook(level=0)
+    hook.before_val(SimpleNamespace(model=model))
+    with record_attention(model) as record:
+        (sample,) = segment(model)
+    assert not said
+    # Padded to 48×32 pixels; windows of 32×32 by 16; the first level has a 4th of it.
+    above, below = (levels[0].mean[0] for levels in record['neck'])
+    expected = torch.cat(
+        [above[:, :4], (above[:, 4:] + below[:, :4]) / 2, below[:, 4:]], 1
+    )
+    assert sample.attention_mean.shape == (1, 12, 8)
+    torch.testing.assert_close(sample.attention_mean, expected)
+    assert sample.attention_std.shape == (1, 12, 8)
+
+
+def test_passes_that_are_no_windows_write_nothing_and_say_so_once(said) -> None:
+    model = segmentor('slide')
+    model.neck.register_forward_hook(_again)
     hook = AttentionFieldsHook()
     hook.before_val(SimpleNamespace(model=model))
     for _ in range(2):
@@ -227,6 +245,14 @@ def test_slide_inference_writes_nothing_and_says_so_once(said) -> None:
         assert 'attention_mean' not in sample
     (message,) = said
     assert 'several times for one batch' in message
+
+
+def _again(module: nn.Module, inputs: Any, output: Any) -> None:
+    """One pass more for the first one."""
+    if not hasattr(module, 'passed'):
+        module.passed = True
+        module(*inputs)
+        del module.passed
 
 
 def test_test_time_augmentation_writes_nothing_and_says_so(detector, said) -> None:

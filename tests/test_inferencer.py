@@ -392,17 +392,6 @@ class TestMistakes:
         with pytest.raises(InferenceError, match=r'level must be less than 1, .* 3'):
             AttentionInferencer(*args, level=3)(classifier.images[0])
 
-    def test_slide_inference(self, tmp_path: Path) -> None:
-        pytest.importorskip('mmseg')
-        config, checkpoint = write_model('mmseg', tmp_path)
-        (image,) = write_images(tmp_path, {'a.png': (64, 64)})
-        cfg = Config.fromfile(config)
-        size = cfg.test_dataloader.dataset.pipeline[1].scale
-        cfg.model.test_cfg = dict(mode='slide', crop_size=size, stride=(64, 64))
-        cfg.test_dataloader.dataset.pipeline[1].scale = tuple(2 * s for s in size)
-        with pytest.raises(InferenceError, match=r"several times .*mode='whole'"):
-            AttentionInferencer(cfg, checkpoint)(image)
-
     def test_images_that_are_none(self, classifier: Given, tmp_path: Path) -> None:
         inferencer = classifier.inferencer
         broken = tmp_path / 'broken.png'

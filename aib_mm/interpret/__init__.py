@@ -32,6 +32,7 @@ from aib_mm.interpret.uncertainty import (
     predictive_entropy,
 )
 from aib_mm.interpret.visualization import AttentionVisualizationHook
+from aib_mm.interpret.windows import slide_windows
 
 __all__ = [
     'AttentionFieldsHook',
@@ -63,4 +64,5 @@ __all__ = [
     'record_attention',
     'record_latents',
     'resize_map',
+    'slide_windows',
 ]

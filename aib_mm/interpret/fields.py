@@ -17,6 +17,7 @@ from aib_mm.attended import AttentionMaps, WithAttention
 from aib_mm.attention import attention_modules, unwrapped
 from aib_mm.errors import check_count
 from aib_mm.interpret.localization import resize_map
+from aib_mm.interpret.windows import Levels, Windows, slide_windows, whole_levels
 
 FIELDS = ('attention_mean', 'attention_std')
 
@@ -67,8 +68,9 @@ class AttentionFieldsHook(Hook):
     The attention of other methods (``AttentionModule``) is written as that of
     ``AIBAttention`` is. The levels of several are taken together, in the model's order.
 
-    Nothing is written, and one warning says why, where one prediction comes of several
-    passes through the attention: slide inference, test-time augmentation.
+    The maps of mmseg's slide inference are put together (``Windows.join``). Nothing is
+    written, and one warning says why, where one prediction comes of several passes of
+    another kind: test-time augmentation.
 
     Args:
         level: see ``combine_levels``.
@@ -83,7 +85,8 @@ class AttentionFieldsHook(Hook):
             check_count("level, if it is not 'mean',", level, 0)
         self.level = level
         self._handles: list[Any] = []
-        self._seen: list[tuple[nn.Module, tuple[AttentionMaps, ...]]] = []
+        self._seen: dict[nn.Module, list[Levels]] = {}
+        self._windows: Windows | None = None
         self._warned = False
 
     def before_val(self, runner: Runner) -> None:
@@ -109,7 +112,9 @@ class AttentionFieldsHook(Hook):
             return
         for module in modules:
             self._handles.append(module.register_forward_hook(self._keep))
-        self._handles.append(inner.register_forward_pre_hook(self._clear))
+        self._handles.append(
+            inner.register_forward_pre_hook(self._begin, with_kwargs=True)
+        )
         self._handles.append(inner.register_forward_hook(self._write))
 
     def _let_go(self) -> None:
@@ -118,21 +123,25 @@ class AttentionFieldsHook(Hook):
         self._handles.clear()
         self._seen.clear()
 
-    def _clear(self, model: nn.Module, inputs: Any) -> None:
+    def _begin(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self._seen.clear()
+        inputs = kwargs['inputs'] if 'inputs' in kwargs else args[0]
+        self._windows = slide_windows(model, tuple(inputs.shape[-2:]))
 
     def _keep(self, module: nn.Module, inputs: Any, output: WithAttention) -> None:
-        self._seen.append((module, output.attention))
+        self._seen.setdefault(module, []).append(output.attention)
 
     def _write(self, model: nn.Module, inputs: Any, output: Any) -> None:
-        seen, self._seen = self._seen, []
+        seen, self._seen = self._seen, {}
         if not seen or not _are_data_samples(output):
             return
-        modules = {module for module, _ in seen}
-        if len(modules) < len(seen):
-            self._warn('the model goes through it several times for one batch')
-            return
-        levels = [maps for _, attention in seen for maps in attention]
+        levels: list[AttentionMaps] = []
+        for passes in seen.values():
+            whole = whole_levels(passes, self._windows)
+            if whole is None:
+                self._warn('the model goes through it several times for one batch')
+                return
+            levels += whole
         mean, std = combine_levels(levels, self.level)
         if len(mean) != len(output):
             self._warn(f'the model makes {len(output)} predictions of {len(mean)} maps')

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from aib_mm.encoders import GaussianLayer, Latent, LatentEncoder
 from aib_mm.gaussian import kl_elements
+from aib_mm.interpret.windows import Windows
 
 BITS = 1.0 / math.log(2.0)
 
@@ -101,12 +102,18 @@ def record_latents(
 
 
 def information_of_images(
-    rows: Sequence[LatentRows], batch_size: int
+    rows: Sequence[LatentRows], batch_size: int, windows: Windows | None = None
 ) -> list[Information | None]:
-    """What the latents of one pass over a batch tell of each of its images.
+    """What the latents of one prediction of a batch tell of each of its images.
 
     Several latents of a region (its class and its box, or those of a cascade's stages)
     or of an image are summed.
+
+    Args:
+        rows: in the order of drawing.
+        batch_size: how many images.
+        windows: of slide inference, whose latents have positions. Where windows
+            overlap, a position's bits are their mean.
 
     Returns:
         One per image, None where there is no latent of known density.
@@ -116,6 +123,33 @@ def information_of_images(
     """
     if not rows:
         return [None] * batch_size
+    if windows is not None:
+        parts = [_sum(part, batch_size) for part in _by_window(rows, windows)]
+        return [
+            Information(windows.average([one.bits for one in of_image]))
+            for of_image in zip(*parts, strict=True)
+        ]
+    return list(_sum(rows, batch_size))
+
+
+def _by_window(
+    rows: Sequence[LatentRows], windows: Windows
+) -> Iterator[list[LatentRows]]:
+    """The rows of each window: each source draws equally often in all of them."""
+    sources: dict[str | None, list[LatentRows]] = {}
+    for latent in rows:
+        sources.setdefault(latent.source, []).append(latent)
+    count = len(windows.boxes)
+    for i in range(count):
+        yield [
+            latent
+            for drawn in sources.values()
+            for latent in drawn[i * len(drawn) // count : (i + 1) * len(drawn) // count]
+        ]
+
+
+def _sum(rows: Sequence[LatentRows], batch_size: int) -> list[Information]:
+    """Of one pass over the batch."""
     rows = _whole(rows)
     shapes = {tuple(latent.bits.shape) for latent in rows}
     if len(shapes) > 1:

@@ -17,6 +17,7 @@ from aib_mm.interpret.information import Information
 from aib_mm.interpret.localization import map_on_image
 from aib_mm.interpret.outcome import Outcome
 from aib_mm.interpret.recording import AttentionRecord
+from aib_mm.interpret.windows import Windows, whole_levels
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -176,19 +177,30 @@ def _place(maps: Tensor, meta: dict[str, Any], frame: str, smooth: bool = True) 
     return np.ascontiguousarray(placed.numpy())
 
 
-def levels_of(record: AttentionRecord, level: str | int) -> list[AttentionMaps]:
+def levels_of(
+    record: AttentionRecord, level: str | int, windows: Windows | None = None
+) -> list[AttentionMaps]:
     """Of all attention in the model, in its order.
 
+    Args:
+        record: of one batch.
+        level: there must be so many; see ``combine_levels``.
+        windows: of slide inference.
+
     Raises:
-        InferenceError: several passes for one batch, or not so many levels.
+        InferenceError: several passes for one batch, which are not those of the
+            windows; or not so many levels.
     """
-    if any(len(passes) != 1 for passes in record.values()):
-        raise InferenceError(
-            'the model goes through its attention several times for one image (slide '
-            'inference?), so that no map is that of its prediction: set '
-            "model.test_cfg.mode='whole'"
-        )
-    levels = [maps for (attention,) in record.values() for maps in attention]
+    levels: list[AttentionMaps] = []
+    for name, passes in record.items():
+        whole = whole_levels(passes, windows)
+        if whole is None:
+            raise InferenceError(
+                f'the model goes {len(passes)} times through its attention {name!r} '
+                'for one batch, so that no map is that of its prediction: test it '
+                'without augmentation, in one pass or by slide inference'
+            )
+        levels += whole
     if isinstance(level, int) and level >= len(levels):
         raise InferenceError(
             f'level must be less than {len(levels)}, the number of levels that have '
