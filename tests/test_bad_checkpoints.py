@@ -14,7 +14,13 @@ from runner_logs import own_loggers
 
 from aib_mm.__main__ import main as aib_mm_main
 from aib_mm.checkpoint import CheckpointError
-from aib_mm.cli import cross_domain, interpretability, train, visualize_attention
+from aib_mm.cli import (
+    cross_domain,
+    interpretability,
+    localization,
+    train,
+    visualize_attention,
+)
 from aib_mm.cli import test as test_program
 
 CONFIG = Path(__file__).with_name('noisy_classifier.py')
@@ -67,6 +73,10 @@ COMMANDS = {
     ),
     'interpretability': (
         interpretability.main,
+        ['--model', 'CONFIG', 'FILE', '--out', 'measured'],
+    ),
+    'localization': (
+        localization.main,
         ['--model', 'CONFIG', 'FILE', '--out', 'measured'],
     ),
     'cross_domain': (

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import map_models
 import numpy as np
 import pytest
 import torch
 from cifar_files import environment, write_cifar10
+from map_models import build, write_models
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from aib_mm.cli import interpretability
@@ -43,21 +45,9 @@ needs_grad_cam = pytest.mark.skipif(
     importlib.util.find_spec('pytorch_grad_cam') is None, reason='needs grad-cam'
 )
 
-HEADER = f'_base_ = {str(TESTS / "tiny_classifier.py")!r}\n'
 CONFIGS = {
     'vanilla': '',
-    'aib': """
-model = dict(
-    neck=dict(_delete_=True, type='AIBAttention', in_channels=32, std_shift=0.0),
-    head=dict(
-        _delete_=True,
-        type='AIBClsHead',
-        num_classes=10,
-        latent_dim=8,
-        encoder=dict(type='GaussianEncoder', in_features=32, std_shift=0.0),
-    ),
-)
-""",
+    'aib': map_models.AIB,
     'att2': """
 model = dict(
     backbone=dict(out_indices=(2, 3)),
@@ -78,26 +68,8 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with CIFAR files, configs, and checkpoints of random weights."""
     folder = tmp_path_factory.mktemp('user')
     write_cifar10(folder / 'data', train_per_batch=2, test=IMAGES)
-    for name, text in CONFIGS.items():
-        (folder / f'{name}.py').write_text(HEADER + text)
-        for number in (0, 1):
-            torch.manual_seed(number)
-            model = build(folder / f'{name}.py')
-            checkpoint = folder / f'{name}{number}.pth'
-            torch.save(dict(state_dict=model.state_dict()), checkpoint)
+    write_models(folder, CONFIGS)
     return folder
-
-
-def build(config: Path) -> nn.Module:
-    cfg = Config.fromfile(config)
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = MODELS.build(cfg.model)
-    for module in model.modules():
-        # Images are told apart, and no map is all at one place.
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            std = 0.02 if len(module.weight) == 1 else 0.3
-            nn.init.normal_(module.weight, std=std)
-    return model
 
 
 @pytest.fixture

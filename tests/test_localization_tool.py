@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import map_models
 import numpy as np
 import pytest
 import reference
 import torch
 from cifar_files import environment, write_cifar10
+from map_models import build, write_models
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor, nn
 
 from aib_mm.cli import localization
@@ -36,30 +38,16 @@ pytestmark = pytest.mark.skipif(
     importlib.util.find_spec('mmpretrain') is None, reason='needs mmpretrain'
 )
 
-HEADER = f"""_base_ = {str(TESTS / 'tiny_classifier.py')!r}
+MASKS = """
 _pipeline = [
     dict(type='map_files.SquareMask'),
     dict(type='PackInputs', algorithm_keys=('gt_seg_map',)),
 ]
 test_dataloader = dict(dataset=dict(pipeline=_pipeline))
 """
-CONFIGS = {
-    'vanilla': '',
-    'maskless': "test_dataloader = dict(dataset=dict(pipeline=[dict(type='PackInputs')"
-    ']))',
-    'aib': """
-model = dict(
-    neck=dict(_delete_=True, type='AIBAttention', in_channels=32, std_shift=0.0),
-    head=dict(
-        _delete_=True,
-        type='AIBClsHead',
-        num_classes=10,
-        latent_dim=8,
-        encoder=dict(type='GaussianEncoder', in_features=32, std_shift=0.0),
-    ),
-)
-""",
-}
+NO_MASKS = """
+test_dataloader = dict(dataset=dict(pipeline=[dict(type='PackInputs')]))
+"""
 AIB = ('--model', 'aib.py', 'aib0.pth')
 VANILLA = ('--model', 'vanilla.py', 'vanilla0.pth')
 CHEAP = ('--steps', '4', '--maps', 'attention', 'center', 'random')
@@ -70,26 +58,10 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with CIFAR files, configs, and checkpoints of random weights."""
     folder = tmp_path_factory.mktemp('user')
     write_cifar10(folder / 'data', train_per_batch=2, test=IMAGES)
-    for name, text in CONFIGS.items():
-        (folder / f'{name}.py').write_text(HEADER + text)
-    for name in ('vanilla', 'aib'):
-        for number in (0, 1):
-            torch.manual_seed(number)
-            checkpoint = folder / f'{name}{number}.pth'
-            torch.save(dict(state_dict=build(folder, name).state_dict()), checkpoint)
+    write_models(
+        folder, dict(vanilla=MASKS, aib=MASKS + map_models.AIB, maskless=NO_MASKS)
+    )
     return folder
-
-
-def build(folder: Path, name: str) -> nn.Module:
-    cfg = Config.fromfile(folder / f'{name}.py')
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = MODELS.build(cfg.model)
-    for module in model.modules():
-        # Images are told apart, and no map is all at one place.
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            std = 0.02 if len(module.weight) == 1 else 0.3
-            nn.init.normal_(module.weight, std=std)
-    return model
 
 
 @pytest.fixture
@@ -123,7 +95,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
 def expected(user: Path, steps: int) -> dict[str, dict[str, float]]:
     """Every figure of the first aib checkpoint, image by image, by the equations."""
     cfg = Config.fromfile(user / 'aib.py')
-    model = build(user, 'aib').eval()
+    model = build(user / 'aib.py').eval()
     model.load_state_dict(torch.load(user / 'aib0.pth')['state_dict'])
     for part in (model.neck, model.head):
         part.test_samples = 0

@@ -66,6 +66,17 @@ def add_model_options(parser: argparse.ArgumentParser, rows: str, out: str) -> N
     )
 
 
+def add_level_option(group: argparse._ArgumentGroup) -> None:
+    """Which level of several is the map of a model."""
+    group.add_argument(
+        '--level',
+        type=_level,
+        metavar='LEVEL',
+        help='mean, or index of a level of attention (what AttentionFieldsHook of the '
+        'config says, else mean)',
+    )
+
+
 def _add_edit_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('edits')
     group.add_argument(
@@ -125,13 +136,7 @@ def _add_measure_options(parser: argparse.ArgumentParser) -> None:
         default=NORMALIZATIONS[0],
         help='of the maps, before the cosine (%(default)s)',
     )
-    group.add_argument(
-        '--level',
-        type=attention_level,
-        metavar='LEVEL',
-        help='mean, or index of a level of attention (what AttentionFieldsHook of the '
-        'config says, else mean)',
-    )
+    add_level_option(group)
     group.add_argument(
         '--cam-method',
         choices=METHODS,
@@ -196,6 +201,6 @@ def read_pairs(
     return pairs
 
 
-def attention_level(text: str) -> str | int:
+def _level(text: str) -> str | int:
     """An argparse type: ``mean``, or an index."""
     return text if text == 'mean' else integer(0)(text)

@@ -3,7 +3,7 @@
 import argparse
 
 from aib_mm.cli.common import integer
-from aib_mm.cli.interpretability_options import add_model_options, attention_level
+from aib_mm.cli.interpretability_options import add_level_option, add_model_options
 from aib_mm.cli.localization_maps import DEFAULT_MAPS, MAPS
 
 
@@ -33,13 +33,7 @@ def _add_map_options(parser: argparse.ArgumentParser) -> None:
         metavar='MAP',
         help=f'which, in this order, of {", ".join(MAPS)} ({" ".join(DEFAULT_MAPS)})',
     )
-    group.add_argument(
-        '--level',
-        type=attention_level,
-        metavar='LEVEL',
-        help='mean, or index of a level of attention (what AttentionFieldsHook of the '
-        'config says, else mean)',
-    )
+    add_level_option(group)
     group.add_argument(
         '--cam-layer',
         action='append',
