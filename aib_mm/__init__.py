@@ -18,6 +18,7 @@ from aib_mm import (
     quantizer,
     random_state,
     safe_checkpoint,
+    sharding,
 )
 from aib_mm.checkpoint import allow_mmengine_checkpoints
 from aib_mm.hosts import register_hosts
@@ -38,6 +39,7 @@ __all__ = [
     'quantizer',
     'random_state',
     'safe_checkpoint',
+    'sharding',
 ]
 
 allow_mmengine_checkpoints()

@@ -261,9 +261,7 @@ class AttentionInferencer(HostInferencer):
                 'how, so that prediction and attention cannot be laid on the image; '
                 'resize only'
             )
-        return 'img_shape', network_input(
-            loaded.inputs, meta, self.model.data_preprocessor
-        )
+        return 'img_shape', network_input(loaded.inputs, meta, self.is_bgr)
 
     def _synchronize(self) -> None:
         if next(self.model.parameters()).is_cuda:

@@ -146,36 +146,52 @@ def check_checkpoint(
     return content
 
 
-def latest_checkpoint(work_dir: str | Path) -> str | None:
-    """The checkpoint of a work folder from which training can go on.
+def named_checkpoint(work_dir: str | Path) -> str | None:
+    """What ``last_checkpoint`` of a work folder names; None without such a file.
 
-    The one that ``last_checkpoint`` names; if that cannot be read, the newest one that
-    can, with a warning. None if there is none, or no ``last_checkpoint``.
+    In the work folder itself if there is a file of that name, which is where a folder
+    that was moved or copied has it. The file need not exist.
     """
     pointer = Path(work_dir, POINTER)
     if not pointer.is_file():
         return None
     named = pointer.read_text(errors='replace').strip()
+    inside = Path(work_dir, Path(named).name)
+    return str(inside) if '://' not in named and inside.is_file() else named
+
+
+def latest_checkpoint(work_dir: str | Path) -> str | None:
+    """The checkpoint of a work folder from which training can go on.
+
+    The one that ``last_checkpoint`` names; if training cannot go on from that, the one
+    of most iterations, with a warning. None if there is none, or no
+    ``last_checkpoint``.
+    """
+    named = named_checkpoint(work_dir)
+    if named is None:
+        return None
     try:
         check_checkpoint(named, RESUME_KEYS)
         return named
     except CheckpointError as error:
-        cause = error if named else f'{pointer} is empty'
-    folders = {Path(work_dir), Path(named).parent}
+        cause = error if named else f'{Path(work_dir, POINTER)} is empty'
+    folders = {Path(work_dir), *([Path(named).parent] if named else [])}
     others = [path for folder in folders for path in folder.glob('*.pth')]
-    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    found = next((str(path) for path in others if _resumable(path)), None)
+    # Times alone say little: those of a copied folder are the copy's.
+    *_, found = max(filter(None, map(_progress, others)), default=[None])
     remedy = f'going on from {found}' if found else 'there is none to go on from'
     print_log(f'{cause}; {remedy}', logger='current', level=logging.WARNING)
     return found
 
 
-def _resumable(path: Path) -> bool:
+def _progress(path: Path) -> tuple[int, float, str] | None:
+    """Iterations, time and path of a checkpoint from which training can go on."""
     try:
-        check_checkpoint(path, RESUME_KEYS)
-    except CheckpointError:
-        return False
-    return True
+        content = check_checkpoint(path, RESUME_KEYS) or {}
+        done = content['meta'].get('iter')
+        return done if isinstance(done, int) else -1, path.stat().st_mtime, str(path)
+    except (CheckpointError, AttributeError, OSError):
+        return None
 
 
 def _local_file(path: str) -> Path | None:

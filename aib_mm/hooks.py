@@ -113,7 +113,7 @@ class AIBMonitorHook(_ForwardObserver):
         self.interval = interval
         self.max_anchors = max_anchors
         self._due = False
-        self._seen: list[tuple[str, AttentionModule, tuple[AttentionMaps, ...]]] = []
+        self._seen: list[tuple[str, Tensor | None, tuple[AttentionMaps, ...]]] = []
 
     def before_train(self, runner: Runner) -> None:
         modules = attention_modules(runner.model)
@@ -141,7 +141,10 @@ class AIBMonitorHook(_ForwardObserver):
         # Writing waits for after_train_iter: what hangs on the model is copied with
         # it, and must not hold the Runner.
         if self._due and module.training:
-            self._seen.append((prefix, module, output.attention))
+            quantizer = getattr(module, 'quantizer', None)
+            # Copied here: sharded weights are whole during the forward pass only.
+            anchors = None if quantizer is None else quantizer.anchors.detach().clone()
+            self._seen.append((prefix, anchors, output.attention))
 
     def after_train_iter(
         self,
@@ -151,20 +154,19 @@ class AIBMonitorHook(_ForwardObserver):
         outputs: Any = None,
     ) -> None:
         seen, self._seen = self._seen, []
-        for prefix, module, attention in seen:
+        for prefix, anchors, attention in seen:
             for level, maps in enumerate(attention):
                 name = prefix if len(attention) == 1 else f'{prefix}.{level}'
                 statistics = attention_statistics(maps)
                 means = over_processes(torch.tensor(list(statistics.values())))
                 for key, value in zip(statistics, means.tolist(), strict=True):
                     runner.message_hub.update_scalar(f'train/{name}_{key}', value)
-                if maps.indices is not None:
-                    self._log_anchors(runner, name, module, maps.indices)
+                if maps.indices is not None and anchors is not None:
+                    self._log_anchors(runner, name, anchors, maps.indices)
 
     def _log_anchors(
-        self, runner: Runner, name: str, module: AttentionModule, indices: Tensor
+        self, runner: Runner, name: str, anchors: Tensor, indices: Tensor
     ) -> None:
-        anchors = module.quantizer.anchors.detach()
         usage = over_processes(anchor_usage(indices, len(anchors)))
         scalars = {
             f'{name}/anchor_min': anchors.min().item(),

@@ -1,7 +1,6 @@
 """Attention scores rounded to the nearest of Q learnable anchors (paper, 3.2.1)."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from aib_mm.errors import check_count, choose
 from aib_mm.gaussian import REDUCTIONS
+from aib_mm.rounding import FEW, Anchors, round_fused
 
 BLOCK = 2**16  # scores
 
@@ -27,113 +27,6 @@ class Quantized(NamedTuple):
     vq_loss: Tensor
     commit_loss: Tensor
     indices: Tensor
-
-
-def decision_bounds(sorted_anchors: Tensor) -> Tensor:
-    """The largest float that is still nearest to the lower of two neighbours.
-
-    A midpoint rounded to float32 can lie on the wrong side of the true one. The
-    midpoints are therefore taken in float64, with what even that rounds off, and
-    rounded down: ``score <= bound`` then means "not nearer to the upper anchor" for
-    every float.
-
-    Args:
-        sorted_anchors: ``(Q,)``, ascending.
-
-    Returns:
-        ``(Q - 1,)``, ascending.
-    """
-    halves = sorted_anchors.double() / 2
-    lower, upper = halves[:-1], halves[1:]
-    middle = lower + upper
-    # Knuth's two-sum: middle + lost is the true midpoint.
-    added = middle - lower
-    lost = (lower - (middle - added)) + (upper - added)
-    bounds = middle.to(sorted_anchors.dtype)
-    excess = bounds.double() - middle
-    below = torch.nextafter(bounds, torch.full_like(bounds, -torch.inf))
-    return torch.where((excess > 0) | ((excess == 0) & (lost < 0)), below, bounds)
-
-
-class _Grid:
-    """Counts the bounds below each score, as ``torch.bucketize``, at a CPU's pace.
-
-    A binary search among all bounds mispredicts half its branches. Here a table of
-    equal cells says how many bounds lie before each cell, so that only those within
-    the cell are left to search: none or one, as a rule.
-
-    Exact however the cells are rounded: one monotone function places scores and
-    bounds, so that the bounds of earlier cells are below a score, of later ones above.
-
-    Args:
-        bounds: ``(Q - 1,)``, ascending.
-        low: where the first cell begins, a scalar.
-        high: where the last one ends.
-    """
-
-    CELLS = 2**13  # their table takes 32 KiB
-
-    def __init__(self, bounds: Tensor, low: Tensor, high: Tensor) -> None:
-        limits = torch.finfo(bounds.dtype)
-        width = (high - low).clamp(limits.tiny * self.CELLS, limits.max)
-        self.low = low
-        self.scale = self.CELLS / width
-        counts = torch.bincount(self._cell(bounds), minlength=self.CELLS)
-        self.before = (counts.cumsum(0) - counts).int()
-        self.steps = int(counts.max()).bit_length()
-        beyond = bounds.new_full((2**self.steps,), torch.inf)
-        self.bounds = torch.cat([bounds, beyond])
-
-    def search(self, scores: Tensor) -> Tensor:
-        """``(N,)`` to int32 ``(N,)``; any count for a score that is no number."""
-        rank = self.before.index_select(0, self._cell(scores))
-        for step in reversed(range(self.steps)):
-            jump = 2**step
-            bound = self.bounds[jump - 1 :].index_select(0, rank)
-            rank.add_(bound.lt_(scores).int(), alpha=jump)
-        return rank
-
-    def _cell(self, scores: Tensor) -> Tensor:
-        cell = (scores - self.low).mul_(self.scale).nan_to_num_(0.0)
-        return cell.clamp_(0, self.CELLS - 1).int()
-
-
-class _Anchors:
-    """Anchors prepared for rounding scores to the nearest one.
-
-    Args:
-        anchors: ``(Q,)``, in any order, on the scores' device.
-    """
-
-    def __init__(self, anchors: Tensor) -> None:
-        traced = torch.compiler.is_compiling()
-        # ONNX has no stable sort: there, of equal anchors any may be taken.
-        stable = {} if traced else {'stable': True}
-        self.values, self.order = anchors.detach().sort(**stable)
-        self.search: Callable[[Tensor], Tensor]
-        if traced:
-            self.search = partial(_count_below, self.values)
-            return
-        bounds = decision_bounds(self.values)
-        # The grid looks at values, which a FakeTensor does not have.
-        if anchors.device.type == 'cpu' and type(self.values) is Tensor:
-            self.search = _Grid(bounds, self.values[0], self.values[-1]).search
-        else:
-            self.search = partial(torch.bucketize, boundaries=bounds, out_int32=True)
-
-    def round(self, scores: Tensor, values: Tensor, indices: Tensor) -> None:
-        """Write the nearest anchors of ``scores`` ``(N,)``, and their indices."""
-        rank = self.search(scores)
-        torch.index_select(self.values, 0, rank, out=values)
-        # A score that is not finite must not pass for an anchor: 0 · inf is NaN.
-        values.add_(scores, alpha=0)
-        torch.index_select(self.order, 0, rank, out=indices)
-
-
-def _count_below(sorted_anchors: Tensor, scores: Tensor) -> Tensor:
-    """As ``_Grid.search``, in operations that a compiler fuses and ONNX has."""
-    halves = sorted_anchors.double() / 2
-    return (scores.double().unsqueeze(-1) > halves[1:] + halves[:-1]).sum(-1)
 
 
 def _blocks(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -172,7 +65,9 @@ class _Rounded(NamedTuple):
 
 
 def _quantize(scores: Tensor, anchors: Tensor) -> _Rounded:
-    prepared = _Anchors(anchors)
+    if torch.compiler.is_dynamo_compiling() and len(anchors) <= FEW:
+        return _Rounded(*round_fused(scores, anchors))
+    prepared = Anchors(anchors, scores.numel())
     values = torch.empty_like(scores, memory_format=torch.contiguous_format)
     indices = torch.empty_like(values, dtype=torch.int64)
     error = anchors.new_zeros(())
@@ -182,7 +77,7 @@ def _quantize(scores: Tensor, anchors: Tensor) -> _Rounded:
         difference = block - value
         # Sums of their own lose less to rounding than one over the map.
         pull += torch.zeros_like(pull).scatter_add_(0, index, difference)
-        error += difference.square_().sum()
+        error += difference.dot(difference)
     return _Rounded(values, indices, error, pull)
 
 
@@ -216,10 +111,12 @@ class _StraightThrough(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         scores, values, pull = ctx.saved_tensors
         slope = 2.0 / ctx.count
-        grad_scores = scores - values
-        grad_scores.mul_(0.0 if grad_commit is None else slope * grad_commit)
-        if grad_values is not None:
-            grad_scores.add_(grad_values)
+        commit = 0.0 if grad_commit is None else slope * grad_commit
+        given = torch.zeros_like(values) if grad_values is None else grad_values
+        grad_scores = torch.empty_like(values)
+        maps = _blocks(scores, values, given, grad_scores)
+        for score, value, gradient, out in maps:
+            torch.sub(score, value, out=out).mul_(commit).add_(gradient)
         return grad_scores, pull * (0.0 if grad_vq is None else -slope * grad_vq)
 
 

@@ -13,12 +13,18 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
-from aib_mm.checkpoint import POINTER, latest_checkpoint
+from aib_mm.checkpoint import (
+    POINTER,
+    CheckpointError,
+    check_checkpoint,
+    latest_checkpoint,
+    named_checkpoint,
+)
+from aib_mm.files import PART, write_atomically
 
 BACKEND = 'aib_mm.atomic'
-_PART = '.pth.part'
 
 
 @register_backend(BACKEND, force=True)
@@ -26,14 +32,7 @@ class AtomicBackend(LocalBackend):
     """Local files that are either written in full or as they were before."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f'{path.name}.part')
-        with part.open('wb') as file:
-            file.write(obj)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the name without bytes
-        os.replace(part, path)
+        write_atomically(filepath, obj)
 
 
 class _LateRemovals(AtomicBackend):
@@ -54,11 +53,12 @@ class SafeCheckpointHook(Hook):
 
     - a checkpoint is written under another name and renamed when it is complete;
     - checkpoints to be removed (``max_keep_ckpts``, ``save_best``) go afterwards;
-    - before resuming, ``last_checkpoint`` is made to name the newest checkpoint that
-      can be read, with a warning, if the one it names cannot. If none can, it is
-      removed, and training starts anew.
+    - before a training, ``last_checkpoint`` is made to name the latest checkpoint that
+      can be resumed, with a warning, if the one it names cannot. If it names none that
+      can even be read, it is removed, and training starts anew.
 
-    Folders that are not local files are left to their own backends.
+    A validation or a test changes nothing. Folders that are not local files are left to
+    their own backends.
     """
 
     priority = 'LOWEST'  # after CheckpointHook
@@ -67,13 +67,11 @@ class SafeCheckpointHook(Hook):
         self._hooks: list[CheckpointHook] = []
 
     def before_run(self, runner: Runner) -> None:
-        pointer = Path(runner.work_dir, POINTER)
-        if is_main_process() and pointer.is_file():
-            latest = latest_checkpoint(runner.work_dir)
-            if latest is None:
-                pointer.unlink()
-            elif latest != pointer.read_text(errors='replace').strip():
-                AtomicBackend().put(latest.encode(), pointer)
+        # Runner.val and Runner.test call this too, and leave the loop as its config.
+        if not isinstance(runner._train_loop, BaseLoop):
+            return
+        if is_main_process():
+            _mend_pointer(Path(runner.work_dir))
         barrier()
 
     def before_train(self, runner: Runner) -> None:
@@ -87,7 +85,7 @@ class SafeCheckpointHook(Hook):
             hook.backend_args = dict(backend=BACKEND)
             hook.file_backend = _LateRemovals()
             if is_main_process():  # what a killed process left
-                for part in Path(hook.out_dir).glob(f'*{_PART}'):
+                for part in Path(hook.out_dir).glob(f'*.pth.*{PART}'):
                     part.unlink(missing_ok=True)
 
     def after_train_iter(
@@ -116,6 +114,28 @@ class SafeCheckpointHook(Hook):
             for path in waiting:
                 if path not in kept:
                     Path(path).unlink(missing_ok=True)
+
+
+def _mend_pointer(work_dir: Path) -> None:
+    """Let ``last_checkpoint`` name what mmengine can go on from."""
+    pointer, named = work_dir / POINTER, named_checkpoint(work_dir)
+    if named is None or (named and Path(named).is_dir()):  # shards, for their strategy
+        return
+    latest = latest_checkpoint(work_dir)
+    if latest is not None:
+        if latest != pointer.read_text(errors='replace').strip():
+            write_atomically(pointer, latest)
+    elif not _can_be_read(named):
+        pointer.unlink()
+
+
+def _can_be_read(path: str) -> bool:
+    """Also without an optimizer: mmengine goes on from such a file, with a new one."""
+    try:
+        check_checkpoint(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def checkpoint_due(runner: Runner) -> bool:

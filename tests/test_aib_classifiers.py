@@ -1,5 +1,6 @@
 """The shipped classifiers through real commands, and in two processes."""
 
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
@@ -99,8 +100,14 @@ def test_two_processes_have_the_gradients_of_one(quantised, adversarial) -> None
     assert parity.gap <= 1e-6 < parity.largest
 
 
+def mim_name(module: str) -> str:
+    """What mim calls a toolkit: its distribution, another one in each family."""
+    return importlib.metadata.packages_distributions()[module][0]
+
+
 def mim(action: str, *arguments: str | Path, cwd: Path) -> str:
-    command = [Path(sys.executable).with_name('mim'), action, 'mmpretrain']
+    name = mim_name('mmpretrain')
+    command = [Path(sys.executable).with_name('mim'), action, name]
     return run(*command, *arguments, '--gpus', '0', '--launcher', 'none', cwd=cwd)
 
 

@@ -6,12 +6,14 @@ import os
 import pickle
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.optim import OneCycleLR
@@ -20,11 +22,13 @@ from mmengine.utils import digit_version
 from torch import serialization
 
 from aib_mm.checkpoint import (
+    POINTER,
     RESUME_KEYS,
     CheckpointError,
     allow_mmengine_checkpoints,
     check_checkpoint,
 )
+from aib_mm.safe_checkpoint import SafeCheckpointHook
 
 IS_ONEDL = any(
     dist.metadata['Name'] == 'onedl-mmengine'
@@ -113,6 +117,36 @@ def test_resumed_training_is_the_uninterrupted_one(saved, tmp_path):
     assert resumed.model.weight.item() == whole.model.weight.item()
     history = resumed.message_hub.get_scalar('train/loss')
     assert len(history.data[0]) == 4, 'two iterations before and two after'
+
+
+class Steps(Hook):
+    """Counts the iterations that are trained."""
+
+    count = 0
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.count += 1
+
+
+def test_a_test_leaves_the_name_of_the_last_checkpoint(saved, tmp_path):
+    pointer = tmp_path / POINTER
+    pointer.write_text('gone.pth')
+    safe = dict(custom_hooks=[SafeCheckpointHook(), steps := Steps()])
+    runner(tmp_path, 1, load_from=str(saved), **safe).test()
+    assert pointer.read_text() == 'gone.pth'
+    runner(tmp_path, 2, resume=True, **safe).train()
+    assert steps.count == 2, 'it went on from the first epoch'
+    assert Path(pointer.read_text()).name == 'epoch_2.pth'
+
+
+def test_a_checkpoint_without_an_optimizer_is_not_forgotten(saved, tmp_path):
+    content = torch.load(saved)
+    del content['optimizer']
+    for path in tmp_path.glob('*.pth'):
+        torch.save(content, path)
+    hooks = [SafeCheckpointHook(), steps := Steps()]
+    runner(tmp_path, 2, resume=True, custom_hooks=hooks).train()
+    assert steps.count == 2, 'mmengine went on from it'
 
 
 def test_test_reads_the_weights(saved, tmp_path):

@@ -18,6 +18,7 @@ from cifar_files import environment
 from cub_files import write_cub
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
 from PIL import Image
 from stl10_files import write_stl10
 from svhn_files import write_svhn
@@ -202,8 +203,55 @@ def test_tables_give_mean_and_spread() -> None:
     assert table.rows == [
         ['images', '20', '5'],
         ['error', '12.00 ± 2.83', '1.00 ± 0.00'],
-        ['share', '0.500', '–'],
+        ['share', '0.500 (n=1)', '–'],
     ]
+
+
+def test_numbers_that_are_none_are_left_out() -> None:
+    found = {'a': [dict(iou=np.float32('nan')), dict(iou=3.0)], 'b': [dict(iou=np.nan)]}
+    assert results_table(found).rows == [['iou', '3.00 (n=1)', '–']]
+
+
+def test_missing_data_of_the_last_domain_shows_first(
+    digits, tmp_path, capsys, monkeypatch
+) -> None:
+    def never(self: Runner) -> None:
+        pytest.fail('a test was run')
+
+    monkeypatch.setattr(Runner, 'test', never)
+    path, gone = tmp_path / 'd.py', str(tmp_path / 'no')
+    path.write_text(f"""
+domains = dict(first={{}}, gone=dict(dataset=dict(data_root={gone!r})))
+""")
+    arguments = narrow(digits, 'gone', '0.pth')
+    assert cross_domain.main([*arguments, '--domains', str(path)]) == 2
+    error = capsys.readouterr().err.strip()
+    message = rf"error: test data of domain 'gone': .*{gone}"
+    assert re.search(message, error) and '\n' not in error
+
+
+def test_what_is_tested_is_written_at_once(digits, monkeypatch) -> None:
+    answers = [{'accuracy/top1': float('nan'), 'loss': np.float32(2)}]
+
+    def test_or_end(self: Runner) -> dict:
+        if not answers:
+            raise KeyboardInterrupt
+        return answers.pop()
+
+    monkeypatch.setattr(Runner, 'test', test_or_end)
+    file = str(DOMAINS / 'digitscenes.py')
+    root = str(digits / 'set/shifted')
+    arguments = [*narrow(digits, 'half', '0.pth'), '--domains', file]
+    with pytest.raises(KeyboardInterrupt):
+        cross_domain.main([*arguments, '--data-root', root])
+    text = (digits / 'half/cross_domain.json').read_text()
+    (first, *others) = json.loads(text, parse_constant=pytest.fail)['domains'].values()
+    assert first == [
+        {'images': 10, 'error %': None, 'accuracy/top1': None, 'loss': 2.0}
+    ]
+    assert others == [[], []]
+    table = (digits / 'half/cross_domain.md').read_text()
+    assert '2 of 3 tests are not done yet.' in table
 
 
 @pytest.mark.parametrize(

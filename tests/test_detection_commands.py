@@ -15,7 +15,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.evaluation import CocoMetric
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
-from test_aib_classifiers import run
+from test_aib_classifiers import mim_name, run
 
 CONFIGS = Path(__file__).parents[1] / 'configs' / 'mmdet'
 QT = CONFIGS / 'faster_rcnn_r50_aib_qt.py'
@@ -86,12 +86,12 @@ def test_two_processes_train_a_detector_on_a_cpu(folder: Path, repo: Path) -> No
 
 @pytest.mark.slow
 def test_mim_trains_and_tests_the_shipped_detector(folder: Path) -> None:
-    mim = Path(sys.executable).with_name('mim')
+    mim, name = Path(sys.executable).with_name('mim'), mim_name('mmdet')
     alone = ['--gpus', '0', '--launcher', 'none']
     options = ['--cfg-options', *small_images(), ANY_SCORE]
-    train = [mim, 'train', 'mmdet', QT, *alone, '--work-dir', 'mim']
+    train = [mim, 'train', name, QT, *alone, '--work-dir', 'mim']
     run(*train, *options, *SHORT, cwd=folder)
-    test = [mim, 'test', 'mmdet', QT, '--checkpoint', 'mim/epoch_1.pth', *alone]
+    test = [mim, 'test', name, QT, '--checkpoint', 'mim/epoch_1.pth', *alone]
     assert 'coco/bbox_mAP' in run(*test, *options, cwd=folder)
 
 
@@ -114,16 +114,16 @@ def test_configs_of_the_guide_train_and_test(block: str, folder: Path) -> None:
         with DefaultScope.overwrite_default_scope('mmdet'):
             state = MODELS.build(vanilla).state_dict()
         torch.save(dict(state_dict=state), folder / 'vanilla.pth')
-    mim = Path(sys.executable).with_name('mim')
+    mim, name = Path(sys.executable).with_name('mim'), mim_name('mmdet')
     alone = ['--gpus', '0', '--launcher', 'none']
     options = ['--cfg-options', *small_images()]
-    train = [mim, 'train', 'mmdet', config.name, *alone, '--work-dir', config.stem]
+    train = [mim, 'train', name, config.name, *alone, '--work-dir', config.stem]
     output = run(*train, *options, *SHORT, cwd=folder)
     if 'load_from' in block:
         assert 'Load checkpoint from vanilla.pth' in output
         assert 'unexpected key' not in output
     checkpoint = f'{config.stem}/epoch_1.pth'
-    test = [mim, 'test', 'mmdet', config.name, '--checkpoint', checkpoint, *alone]
+    test = [mim, 'test', name, config.name, '--checkpoint', checkpoint, *alone]
     one_stage = 'retinanet' in block
     options.append('model.test_cfg.score_thr=0.0' if one_stage else ANY_SCORE)
     assert 'coco/bbox_mAP' in run(*test, *options, cwd=folder)

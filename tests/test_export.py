@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from aib_mm.attention import AIBAttention
 from aib_mm.export import OPSET, export_onnx
 from aib_mm.quantizer import VQAnchorQuantizer
+from aib_mm.rounding import FEW
 
 onnxruntime = pytest.importorskip('onnxruntime')
 
@@ -149,8 +150,11 @@ def _gradients(module: nn.Module, called: Any, x: Tensor) -> list[Tensor]:
     return [features.detach(), *(g.clone() for g in found if g is not None)]
 
 
-def test_a_training_step_of_a_compiled_quantizer() -> None:
-    module = VQAnchorQuantizer(20)
+@pytest.mark.parametrize('num_anchors', [1, 20, FEW + 1])
+def test_a_training_step_of_a_compiled_quantizer(num_anchors: int) -> None:
+    module = VQAnchorQuantizer(num_anchors)
+    with torch.no_grad():
+        module.anchors.copy_(torch.rand(num_anchors))
     scores = torch.rand(2, 1, 4, 5, requires_grad=True)
     results = []
     for called in (module, compiled(module)):

@@ -1,8 +1,10 @@
 """tools/grid.py: real runs, resuming, failures, the table, users' errors."""
 
+import errno
 import fcntl
 import io
 import json
+import math
 import os
 import re
 import signal
@@ -19,20 +21,15 @@ import pytest
 import torch
 from cifar_files import TESTS, environment, write_cifar10
 from mmengine.config import Config
+from rich.console import Console
 
-from aib_mm.checkpoint import RESUME_KEYS
+from aib_mm.checkpoint import POINTER, RESUME_KEYS
+from aib_mm.cli import grid
 from aib_mm.cli.grid import main
+from aib_mm.cli.grid_notes import Result, Run, RunFailed, Training, finished
 from aib_mm.cli.grid_progress import position_in
 from aib_mm.cli.grid_results import GridResults
-from aib_mm.cli.grid_run import (
-    Execution,
-    Result,
-    Run,
-    RunFailed,
-    Stopped,
-    Training,
-    finished,
-)
+from aib_mm.cli.grid_run import Execution, Stopped
 from aib_mm.tables import ABSENT
 
 pytest.importorskip('mmpretrain')
@@ -384,6 +381,98 @@ def test_unusable_checkpoint_is_not_resumed(interrupted):
     (interrupted.work_dir / 'epoch_1.pth').write_bytes(b'cut sho')
     anew = Rehearsal(interrupted)
     assert anew().training.starts == 1 and anew.resumed == []
+
+
+def full(descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+
+def test_a_full_disk_costs_no_training(tmp_path, monkeypatch):
+    class Filling(Rehearsal):
+        def _call(self, program, arguments, log_name):
+            super()._call(program, arguments, log_name)
+            monkeypatch.setattr('aib_mm.files.os.fsync', full)
+            raise RunFailed('train ended with 1', self.run.work_dir / log_name)
+
+    made = make_run('a', 0, tmp_path)
+    with pytest.raises(RunFailed, match='train ended with 1'):
+        Filling(made)()
+    monkeypatch.undo()
+    assert json.loads((made.work_dir / 'training.json').read_text())['starts'] == 1
+    again = Rehearsal(made)
+    assert again().training.starts == 2
+    assert again.resumed == [str(made.work_dir / 'epoch_1.pth')]
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{"fingerpr', '{}'])
+def test_a_damaged_note_costs_no_training(interrupted, text):
+    note = interrupted.work_dir / 'training.json'
+    note.write_text(text)
+    anew = Rehearsal(interrupted)
+    with pytest.raises(RunFailed, match=r'training\.json cannot be read .*--force'):
+        anew()
+    assert not anew.calls and (interrupted.work_dir / POINTER).is_file()
+    assert anew(force=True).training.starts == 1 and anew.resumed == []
+
+
+@pytest.mark.parametrize('text', ['', '[1]', None])
+def test_a_test_without_metrics_fails(interrupted, text):
+    class Mute(Rehearsal):
+        def _call(self, program, arguments, log_name):
+            super()._call(program, arguments, log_name)
+            out = self.run.work_dir / 'metrics.json'
+            if program == 'test' and text is not None:
+                out.write_text(text)
+            elif program == 'test':
+                out.unlink()
+
+    with pytest.raises(RunFailed, match=r'left no metrics .*see .*test\.log') as error:
+        Mute(interrupted)()
+    assert error.value.tail() == ''
+
+
+def test_any_error_of_a_run_stops_no_other(tmp_path, monkeypatch):
+    class Moody(Rehearsal):
+        def __init__(self, run, *_):
+            super().__init__(run)
+
+        def _call(self, program, arguments, log_name):
+            super()._call(program, arguments, log_name)
+            if program == 'test':
+                (self.run.work_dir / 'metrics.json').write_text('{"mIoU": NaN}')
+            if self.run.name == 'a':
+                full(0)
+
+    monkeypatch.setattr(grid, 'Execution', Moody)
+    runs = [make_run(name, 0, tmp_path) for name in 'abc']
+    results = results_of(runs, jobs=2)
+    console = Console(file=io.StringIO())
+    assert not grid._run_all(results, tmp_path, {}, False, console)
+    assert list(results.failures) == runs[:1] and set(results.results) == {*runs[1:]}
+    assert 'No space left on device' in results.failures[runs[0]]
+    text = (tmp_path / 'results.json').read_text()
+    content = json.loads(text, parse_constant=pytest.fail)
+    assert content['runs'][1]['metrics'] == {'mIoU': None}
+    assert f'| b | 1 | {ABSENT} | ' in (tmp_path / 'table.md').read_text()
+    monkeypatch.setattr('aib_mm.files.os.fsync', full)
+    assert not grid._write(results, tmp_path, console)
+    assert 'are not up to date: OSError' in console.file.getvalue()
+    assert (tmp_path / 'results.json').read_text() == text
+
+
+def test_seeds_without_a_number_are_left_out(tmp_path):
+    runs = [make_run('a', seed, tmp_path) for seed in range(3)]
+    results = results_of(runs)
+    for made, value in zip(runs, (90.0, math.nan, 92.0), strict=True):
+        done = Result('w', Training('f', 'e.pth', 1.0, 1), 1.0, dict(top1=value))
+        results.results[made] = done
+    assert results.table().rows[0][:3] == ['a', '3', '91.00 ± 1.41 (n=2)']
+
+
+def results_of(runs, **settings):
+    titles = {made.name: made.name for made in runs}
+    about = dict(metrics=[], command='c', jobs=1, threads='1')
+    return GridResults(titles=titles, runs=runs, **{**about, **settings})
 
 
 def test_training_without_a_checkpoint_fails(tmp_path):

@@ -246,6 +246,20 @@ def test_mistakes_in_a_grid_are_named(
             row.load()
 
 
+@pytest.mark.parametrize(
+    ('rows', 'message'),
+    [
+        ('[]', r'mine\.py: rows must be a list .* one row, got \[\]; a row is'),
+        ("'ab'", r"at least one row, got 'ab'"),
+        ("['ab']", r"mine\.py: a row must be a dict with name and config, got 'ab'"),
+    ],
+)
+def test_rows_that_are_none(grid: Path, rows: str, message: str) -> None:
+    grid.write_text(f'rows = {rows}')
+    with pytest.raises(UsageError, match=message):
+        read_rows([str(grid)])
+
+
 def test_unknown_name_is_refused(grid: Path) -> None:
     message = r'--only wode: no row has such a name; there are plain, wide$'
     with pytest.raises(UsageError, match=message):

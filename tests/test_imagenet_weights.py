@@ -232,11 +232,10 @@ def test_writing_that_breaks_off_leaves_the_old_file(tmp_path, monkeypatch) -> N
     imagenet_weights.save_atomically(dict(state_dict={}), path)
     before = path.read_bytes()
 
-    def breaks(content: object, file: Path) -> None:
-        Path(file).write_bytes(b'half')
+    def breaks(descriptor: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(torch, 'save', breaks)
+    monkeypatch.setattr('aib_mm.files.os.fsync', breaks)
     with pytest.raises(KeyboardInterrupt):
         imagenet_weights.save_atomically(dict(state_dict={}), path)
     assert path.read_bytes() == before

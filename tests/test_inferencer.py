@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from attention_files import write_images, write_model, write_weights
+from cifar_files import write_cifar10
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData, PixelData
@@ -67,17 +68,18 @@ def host_predictions(given: Given) -> list[Any]:
     if given.scope == 'mmpretrain':
         from mmpretrain import ImageClassificationInferencer as Host
 
+        # It hands the BGR of a file to a model of RGB arrays.
         host = Host(given.config, pretrained=given.checkpoint)
-    elif given.scope == 'mmdet':
+        pixels = [np.asarray(Image.open(path)) for path in given.images]
+        return host(pixels, **options)
+    if given.scope == 'mmdet':
         from mmdet.apis import DetInferencer as Host
 
         host = Host(given.config, given.checkpoint, device='cpu', show_progress=False)
         return host(given.images, **options)['predictions']
-    else:
-        from mmseg.apis import MMSegInferencer as Host
+    from mmseg.apis import MMSegInferencer as Host
 
-        host = Host(given.config, given.checkpoint, device='cpu')
-    return host(given.images, **options)
+    return Host(given.config, given.checkpoint, device='cpu')(given.images, **options)
 
 
 def test_predictions_are_those_of_the_hosts_own_inferencer(given: Given) -> None:
@@ -182,6 +184,61 @@ def test_agreement_is_the_mean_over_pairs() -> None:
     assert agreement(samples[:2]) == pytest.approx(1.0)
     assert agreement(samples) == pytest.approx(1 / 3)
     assert agreement(samples[:1]) is None
+
+
+RED = np.full((32, 32, 3), (200, 0, 0), np.uint8)  # RGB
+
+
+@pytest.mark.parametrize('source', ['split', 'file', 'array'])
+@pytest.mark.parametrize('to_rgb', [False, True])
+def test_a_model_of_arrays_sees_files_in_its_own_order(
+    source: str, to_rgb: bool, classifier: Given, tmp_path: Path, monkeypatch
+) -> None:
+    """CIFAR holds RGB arrays, files are loaded as BGR; a set may also hold BGR."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    write_cifar10('data', train_per_batch=2, test=2)
+    Image.fromarray(RED).save('red.png')
+    cfg = Config.fromfile(classifier.config)
+    cfg.model.data_preprocessor.to_rgb = to_rgb
+    cfg.test_dataloader.dataset.type = 'unchecked_cifar.RedCIFAR10'
+    cfg.test_dataloader.dataset.pipeline = [
+        dict(type='CenterCrop', crop_size=16),  # what the network saw is shown
+        dict(type='PackInputs'),
+    ]
+    inferencer = AttentionInferencer(cfg, classifier.checkpoint)
+    if source == 'split':
+        items = inferencer.split_items('test')[:1]
+    else:
+        given = 'red.png' if source == 'file' else RED[..., ::-1].copy()
+        items = inferencer.items(given)
+    seen = []
+    inferencer.model.backbone.register_forward_pre_hook(
+        lambda module, args: seen.append(args[0])
+    )
+    (result,) = inferencer.stream(items)
+    mean = torch.tensor(cfg.model.data_preprocessor['mean']).view(3, 1, 1)
+    std = torch.tensor(cfg.model.data_preprocessor['std']).view(3, 1, 1)
+    pixels = (seen[0][0] * std + mean).mean(dim=(1, 2)).round().tolist()
+    if source == 'split' and to_rgb:  # it says that it holds BGR: here that is blue
+        assert pixels == [0, 0, 200] and result.image[0, 0].tolist() == [0, 0, 200]
+    else:
+        assert pixels == [200, 0, 0] and result.image[0, 0].tolist() == [200, 0, 0]
+
+
+def test_types_may_be_classes_as_in_pure_python_configs(classifier: Given) -> None:
+    from mmcv.transforms import LoadImageFromFile
+    from mmpretrain.datasets import PackInputs
+
+    cfg = Config.fromfile(classifier.config)
+    pipeline = [dict(type=LoadImageFromFile), dict(type=PackInputs)]
+    cfg.test_dataloader.dataset.pipeline = pipeline
+    (by_class,) = AttentionInferencer(cfg, classifier.checkpoint)(classifier.images[0])
+    for step in pipeline:
+        step['type'] = step['type'].__name__
+    cfg.test_dataloader.dataset.pipeline = pipeline
+    (by_name,) = AttentionInferencer(cfg, classifier.checkpoint)(classifier.images[0])
+    np.testing.assert_array_equal(by_class.attention_mean, by_name.attention_mean)
 
 
 class TestInformation:

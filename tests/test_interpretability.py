@@ -20,8 +20,9 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from aib_mm.cli import interpretability
-from aib_mm.cli.interpretability_model import MapReader
-from aib_mm.interpret import record_attention
+from aib_mm.cli.interpretability_model import MapReader, level_of, trained_model
+from aib_mm.cli.interpretability_run import Edited, kept
+from aib_mm.interpret import AttentionFieldsHook, record_attention
 from aib_mm.interpret.class_activation import class_activation, default_layer
 from aib_mm.interpret.consistency import map_similarity
 from aib_mm.interpret.edits import (
@@ -272,6 +273,38 @@ def test_a_killed_run_goes_on(
         assert figures['edits'][name]['area'] == pytest.approx(values['area'], abs=1e-6)
 
 
+@pytest.mark.parametrize('content', [b'', b'PK', b'text'])
+def test_a_damaged_file_is_measured_again(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / 'measured' / 'a.npz'
+    found = Edited(np.array([1]), np.array([0.5]))
+    kept(path, Edited, lambda: found, force=False)
+    assert list(path.parent.iterdir()) == [path]
+    path.write_bytes(content)
+    again = kept(path, Edited, lambda: found, force=False)
+    assert again is found
+    assert kept(path, Edited, pytest.fail, force=False).similarity == 0.5
+
+
+def test_superfluous_weights_are_a_warning(user: Path, tmp_path: Path) -> None:
+    content = torch.load(user / 'aib0.pth')
+    content['state_dict']['more'] = torch.ones(1)
+    torch.save(content, tmp_path / 'more.pth')
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('aib_mm.checkpoint_fit.print_log', lambda t, **_: said.append(t))
+        trained_model(Config.fromfile(user / 'aib.py'), str(tmp_path / 'more.pth'))
+    assert len(said) == 1 and re.search(r'more\.pth has 1 weights .*: more$', said[0])
+
+
+@pytest.mark.parametrize(
+    'kind', ['AttentionFieldsHook', 'mmengine.AttentionFieldsHook', AttentionFieldsHook]
+)
+def test_the_level_is_that_of_the_configs_hook(kind: Any) -> None:
+    hooks = [dict(type='EMAHook', level=3), dict(type=kind, level=0)]
+    assert level_of(Config(dict(custom_hooks=hooks))) == 0
+    assert level_of(Config(dict(custom_hooks=hooks[:1]))) == 'mean'
+
+
 def test_a_share_of_the_images_is_drawn_by_the_seed(
     run: Callable, seen: list[Tensor]
 ) -> None:
@@ -359,8 +392,8 @@ def test_the_command_on_cifar_files(user: Path, tmp_path: Path) -> None:
         (['--model', 'aib.py', 'absent.pth'], r'absent\.pth does not exist'),
         (
             ['--model', 'aib.py', 'vanilla0.pth'],
-            r'vanilla0\.pth is not of the model of .*aib\.py: \d+ weights are missing, '
-            r'2 unexpected, 0 of another shape; python -m aib_mm compare',
+            r'vanilla0\.pth is not of this ImageClassifier: \d+ of its \d+ weights are '
+            r'missing .*aib\.py is not the config .*; python -m aib_mm compare',
         ),
         (
             [*AIB, '--sizes', '40'],

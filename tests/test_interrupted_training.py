@@ -56,11 +56,13 @@ def kill_at_write(patch: pytest.MonkeyPatch, number: int) -> None:
     def replace_or_end(part: Path, path: Path) -> None:
         if path.suffix == '.pth' and last():
             part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
+            # A process that is gone tidies nothing up.
+            patch.setattr(Path, 'unlink', lambda *_, **__: None)
             raise Killed
         replace(part, path)
 
     patch.setattr(LocalBackend, 'put', put_or_end)
-    patch.setattr('aib_mm.safe_checkpoint.os.replace', replace_or_end)
+    patch.setattr('aib_mm.files.os.replace', replace_or_end)
 
 
 @pytest.fixture
@@ -170,6 +172,28 @@ def test_latest_checkpoint(
     assert len(lines) == bool(said) and re.search(said, ''.join(lines))
 
 
+@pytest.mark.parametrize('named', ['epoch_10.pth', 'epoch_11.pth'])
+def test_a_copied_folder_goes_on_from_most_iterations(
+    named: str, tmp_path: Path
+) -> None:
+    for age, epoch in enumerate((9, 10)):  # the copy of the older one came last
+        content = {key: dict(iter=epoch) for key in RESUME_KEYS}
+        path = tmp_path / f'epoch_{epoch}.pth'
+        torch.save(content, path)
+        os.utime(path, (10**9 - age, 10**9 - age))
+    (tmp_path / POINTER).write_text(f'/gone/run/{named}')
+    assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_10.pth')
+
+
+def test_an_empty_name_is_not_looked_for_elsewhere(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
+) -> None:
+    work_dir = tmp_path_factory.mktemp('work')
+    (work_dir / POINTER).write_text('')
+    monkeypatch.chdir(folder)
+    assert latest_checkpoint(work_dir) is None
+
+
 def test_no_latest_checkpoint(folder: Path) -> None:
     assert latest_checkpoint(folder) is None, 'no pointer, no resuming, as mmengine'
     (folder / POINTER).write_text(str(folder / 'a.pth'))
@@ -187,10 +211,11 @@ def test_a_full_disk_leaves_the_old_file(
     def full(descriptor: int) -> None:
         raise OSError('No space left on device')
 
-    monkeypatch.setattr('aib_mm.safe_checkpoint.os.fsync', full)
+    monkeypatch.setattr('aib_mm.files.os.fsync', full)
     with pytest.raises(OSError, match='No space left'):
         AtomicBackend().put(b'new', path)
     assert path.read_bytes() == b'old'
+    assert list(tmp_path.iterdir()) == [path]
 
 
 ITERATIONS = 300

@@ -11,10 +11,10 @@ from aib_mm.quantizer import (
     BLOCK,
     VQAnchorQuantizer,
     anchor_usage,
-    decision_bounds,
     nearest_anchor,
     perplexity,
 )
+from aib_mm.rounding import decision_bounds
 
 
 def with_anchors(values: list[float], **kwargs) -> VQAnchorQuantizer:
@@ -205,6 +205,42 @@ def test_equals_a_search_on_many_scores(num_anchors: int) -> None:
         scores[: len(on_bounds)] = on_bounds
         indices = nearest_anchor(scores, anchors)
         assert torch.equal(indices, searched(scores, anchors))
+
+
+def assorted(count: int) -> torch.Tensor:
+    """Numbers of either sign: ordinary, small and large ones, denormal ones, zero."""
+    magnitudes = 10 ** (torch.rand(count) * 45 - 38)
+    kinds = [torch.rand(count), magnitudes, torch.rand(count) * 2.0**-127]
+    chosen = torch.stack([*kinds, torch.zeros(count)])
+    chosen = chosen[torch.randint(4, (count,)), torch.arange(count)]
+    return chosen * (torch.randint(2, (count,)) * 2 - 1)
+
+
+@pytest.mark.parametrize('seed', range(10))
+def test_a_million_random_cases(seed: int) -> None:
+    """Ten times 10⁵ scores: values and gradients by all distances, in float64."""
+    torch.manual_seed(seed)
+    anchors = assorted(20)
+    anchors[7] = anchors[3]
+    scores = torch.cat([assorted(10**5 - 19), decision_bounds(anchors.sort().values)])
+    assert (scores.abs().sub(2.0**-128).abs() < 2.0**-128).any()  # denormal
+    quantizer = with_anchors(anchors.tolist())
+    values, vq_loss, commit_loss, indices = quantizer(scores.requires_grad_())
+    given = torch.randn(len(scores))
+    torch.autograd.backward((values, vq_loss, 0.5 * commit_loss), (given, None, None))
+
+    distances = (scores.detach().double()[:, None] - anchors.double()).abs()
+    error = scores.detach().double() - values.detach().double()
+    assert torch.equal(error.abs(), distances.min(dim=1).values)
+    assert torch.equal(values, anchors[indices])
+    assert vq_loss.item() == pytest.approx(error.square().mean().item(), rel=1e-5)
+    of_scores = given.double() + error / len(scores)
+    torch.testing.assert_close(scores.grad.double(), of_scores, rtol=1e-5, atol=1e-6)
+    slope = 2 / len(scores)
+    of_anchors = torch.zeros(20).double().index_add(0, indices, -slope * error)
+    bound = torch.zeros(20).double().index_add(0, indices, slope * error.abs())
+    bound = 1e-4 * bound + 2.0**-146  # float32 ends at 2⁻¹⁴⁹
+    assert ((quantizer.anchors.grad - of_anchors).abs() <= bound).all()
 
 
 @pytest.mark.parametrize('exponent', [-45, -40, -20, 0, 20, 38])

@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from aib_mm.attended import all_samples, sample_chunks
 from aib_mm.attention import AIBAttention
@@ -268,6 +269,63 @@ def test_what_comes_before_the_samples_is_computed_once(
     if scope == 'mmdet':  # one branch serves all levels of the FPN
         levels['neck.branches.0'] = model.neck.pre_neck.num_outs
     assert work == {name: levels.get(name, 1) for name in ONCE[scope]}
+
+
+def macs(scope: str, run: Callable[[], Any]) -> int:
+    """Multiply-accumulates, exactly."""
+    counter = FlopCounterMode(display=False)
+    with DefaultScope.overwrite_default_scope(scope), torch.no_grad(), counter:
+        run()
+    return counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize('chunk', [None, 1])
+def test_a_further_sample_of_a_detector_costs_its_regions_alone(
+    chunk: int | None,
+) -> None:
+    """Each region of each sample passes the head's linear layers, once."""
+    pytest.importorskip('mmdet')
+    model = HOSTS['mmdet'].build(**{'neck.sample_chunk': chunk})
+    layers = [m for m in model.roi_head.bbox_head.modules() if isinstance(m, nn.Linear)]
+    a_region = sum(layer.weight.numel() for layer in layers)
+    regions: list[int] = []
+    model.roi_head.bbox_roi_extractor.register_forward_pre_hook(
+        lambda _, inputs: regions.append(len(inputs[1]))
+    )
+    data = dict(inputs=torch.randn(2, 3, SIZE, SIZE), data_samples=_detection_samples())
+    rest = {}
+    for count in (1, 2, 4):
+        regions.clear()
+        model.neck.test_samples = count
+        total = macs('mmdet', lambda: model(**data, mode='predict'))
+        assert len(regions) == (count if chunk else 1)
+        assert sum(regions) >= count
+        rest[count] = total - sum(regions) * a_region
+    assert rest[1] > 0
+    assert rest[1] == rest[2] == rest[4]
+
+
+@pytest.mark.parametrize('chunk', [None, 1])
+def test_a_further_sample_of_a_segmentor_costs_post_neck_and_head_alone(
+    chunk: int | None,
+) -> None:
+    """And, of several, the features under the mean map, which foreign heads see."""
+    pytest.importorskip('mmseg')
+    model = HOSTS['mmseg'].build(**{'neck.sample_chunk': chunk})
+    image = torch.randn(2, 3, SIZE, SIZE)
+    with torch.no_grad():
+        tokens = model.backbone(image)
+        maps = model.neck.post_neck(tokens)
+    head = model.decode_head
+    of_neck = macs('mmseg', lambda: model.neck.post_neck(tokens))
+    of_head = macs('mmseg', lambda: head.decode(head.encode(maps, 1)))
+    total = {}
+    for count in (1, 2, 4):
+        model.neck.test_samples = count
+        total[count] = macs('mmseg', lambda: model(image, mode='predict'))
+    assert of_neck > 0 and total[1] > of_neck + of_head
+    assert total[4] - total[2] == 2 * (of_neck + of_head)
+    assert total[2] - total[1] == 2 * of_neck + of_head
 
 
 def _counter(work: dict[str, int], name: str) -> Callable[..., None]:

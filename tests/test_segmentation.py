@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 pytest.importorskip('mmseg')
 
+from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads import FCNHead, PSPHead, SegformerHead, UPerHead
 from mmseg.structures import SegDataSample
 
@@ -274,6 +275,19 @@ def test_the_std_starts_small_everywhere_and_is_not_computed_for_the_mean() -> N
     assert calls
 
 
+def test_each_group_of_the_std_sees_its_part_of_the_features() -> None:
+    layer = ConvModule(4, 6, 1, norm_cfg=dict(type='BN'))
+    latent = GaussianConv(layer, std_groups=2)
+    assert latent.std.weight.shape == (6, 2, 1, 1)
+    nn.init.ones_(latent.std.weight)
+    x = torch.zeros(1, 4, 2, 2)
+    x[:, 3] = 1
+    std = latent(x, 1).std
+    assert std is not None
+    torch.testing.assert_close(std[0, :3], gaussian.softplus_std(torch.zeros(3, 2, 2)))
+    torch.testing.assert_close(std[0, 3:], gaussian.softplus_std(torch.ones(3, 2, 2)))
+
+
 def test_the_losses_judge_the_draw_before_the_activation() -> None:
     head = AIBDecodeHead(**LEVELS, pool_scales=(1, 2), **COMMON)
     latent = head.encode([torch.randn(2, 6, 8, 8), torch.randn(2, 6, 4, 4)], 1)
@@ -511,6 +525,8 @@ def test_registered_for_the_host_and_for_aib_mm() -> None:
         (dict(test_samples=-1), r'test_samples must be an integer >= 0, got -1'),
         (dict(average='logits'), r"did you mean 'logit'"),
         (dict(std_kernel_size=2), r'std_kernel_size must be odd, got 2'),
+        (dict(std_groups=0), r'std_groups must be an integer >= 1, got 0'),
+        (dict(std_groups=5), r'std_groups=5 must divide the \d+ channels'),
         (dict(num_convs=0, channels=6, concat_input=False), r'set num_convs to 1'),
     ],
 )
@@ -591,6 +607,11 @@ def test_operations_of_the_full_size_model() -> None:
         model.neck.test_samples = num_samples
         model.decode_head.test_samples = min(num_samples, 1)
         assert giga_macs(model) == pytest.approx(expected, abs=0.05)
+    grouped = build(
+        CONFIGS / 'upernet_beit_aib.py', 512, **{'decode_head.std_groups': 4}
+    )
+    grouped.neck.test_samples = 1
+    assert giga_macs(grouped) == pytest.approx(614.7, abs=0.05)
     assert giga_macs(vanilla, training=True) == pytest.approx(1814.3, abs=0.05)
     assert giga_macs(model, training=True) == pytest.approx(1930.3, abs=0.05)
 

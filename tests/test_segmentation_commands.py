@@ -1,6 +1,5 @@
 """The shipped segmentors through real commands, on ADE20K files, and as in docs."""
 
-import importlib.metadata
 import re
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, METRICS, MODELS, DefaultScope
 from PIL import Image
-from test_aib_classifiers import run
+from test_aib_classifiers import mim_name, run
 from torch import nn
 
 CONFIGS = Path(__file__).parents[1] / 'configs' / 'mmseg'
@@ -139,14 +138,10 @@ MIM = Path(sys.executable).with_name('mim')
 ALONE = ['--gpus', '0', '--launcher', 'none']
 
 
-def mmseg_package() -> str:
-    return importlib.metadata.packages_distributions()['mmseg'][0]
-
-
 @pytest.mark.slow
 def test_mim_trains_and_tests_the_shipped_segmentor(folder: Path) -> None:
     options = ['--cfg-options', *small_tokens()]
-    package = mmseg_package()
+    package = mim_name('mmseg')
     train = [MIM, 'train', package, QT, *ALONE, '--work-dir', 'mim']
     run(*train, *options, *SHORT, cwd=folder)
     test = [MIM, 'test', package, QT, '--checkpoint', 'mim/iter_4.pth', *ALONE]
@@ -184,7 +179,7 @@ def test_configs_of_the_guide_train_and_test(block: str, folder: Path) -> None:
             state = MODELS.build(vanilla).state_dict()
         torch.save(dict(state_dict=state), folder / 'vanilla.pth')
     options = ['--cfg-options', *small_images()]
-    package = mmseg_package()
+    package = mim_name('mmseg')
     train = [MIM, 'train', package, config.name, *ALONE, '--work-dir', config.stem]
     output = run(*train, *options, *SHORT, cwd=folder)
     assert 'mIoU' in output

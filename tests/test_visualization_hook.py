@@ -1,7 +1,6 @@
 """Overlays in every backend, written by real Runners and read back."""
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +13,7 @@ from mmengine.runner import Runner
 from test_attention_fields import detector  # noqa: F401
 
 from aib_mm.interpret import AttentionVisualizationHook, overlay
-from aib_mm.interpret.inputs import network_input
+from aib_mm.interpret.inputs import exchanges_channels, network_input
 
 BACKENDS = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 
@@ -97,31 +96,30 @@ def test_a_detector_in_its_test(detector, tmp_path) -> None:  # noqa: F811
     detector.experiment_name = tmp_path.name
     Runner.from_cfg(detector).test()
     pictures = local_pictures(tmp_path)
-    assert list(pictures) == ['attention_0_0', 'attention_1_0']
+    assert list(pictures) == ['attention_00000_0_0', 'attention_00001_1_0']
     # 40×24 at 64 pixels is 64×38, padded in the batch and four times as large here.
-    assert pictures['attention_0_0'].shape[0] % 64 == 0
-    assert pictures['attention_0_0'].std() > 10
+    assert pictures['attention_00000_0_0'].shape[0] % 64 == 0
+    assert pictures['attention_00000_0_0'].std() > 10
 
 
-@pytest.mark.parametrize(
-    ('path', 'preprocessor', 'is_bgr'),
-    [
-        ('a.png', {}, True),
-        (None, {}, False),
-        (None, dict(to_rgb=True), True),
-        (None, dict(_channel_conversion=True), True),
-    ],
-)
-def test_colours_are_right(path: Any, preprocessor: dict, is_bgr: bool) -> None:
+@pytest.mark.parametrize('is_bgr', [True, False])
+def test_colours_are_right(is_bgr: bool) -> None:
     packed = torch.arange(3)[:, None, None].expand(3, 4, 4)
-    meta = dict(img_shape=(2, 4)) | ({} if path is None else dict(img_path=path))
-    image = network_input(packed, meta, type('Preprocessor', (), preprocessor))
+    image = network_input(packed, dict(img_shape=(2, 4)), is_bgr)
     assert image.shape == (2, 4, 3)
     assert image[0, 0].tolist() == ([2, 1, 0] if is_bgr else [0, 1, 2])
 
 
+@pytest.mark.parametrize(
+    ('preprocessor', 'exchanges'),
+    [({}, False), (dict(to_rgb=True), True), (dict(_channel_conversion=True), True)],
+)
+def test_who_exchanges_channels(preprocessor: dict, exchanges: bool) -> None:
+    assert exchanges_channels(type('Preprocessor', (), preprocessor)) == exchanges
+
+
 def test_a_grey_image_is_shown_grey() -> None:
-    image = network_input(torch.full((1, 2, 2), 7), {}, None)
+    image = network_input(torch.full((1, 2, 2), 7), {}, False)
     assert image.tolist() == [[[7] * 3] * 2] * 2
 
 

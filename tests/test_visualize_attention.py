@@ -27,9 +27,11 @@ from aib_mm.interpret.gallery import (
 )
 from aib_mm.interpret.inputs import Failure, Item, load_batches
 from aib_mm.interpret.outcome import Outcome
-from aib_mm.interpret.writer import ResultWriter, folder_name
+from aib_mm.interpret.writer import ResultWriter
 
 pytest.importorskip('mmpretrain')
+
+OFFLINE = 'test_dataloader.dataset.download=False'
 
 
 @pytest.fixture(scope='module')
@@ -170,9 +172,6 @@ def test_of_a_split_the_truth_is_known(model, tmp_path, monkeypatch, capsys) -> 
     assert [card['data-true'] for card in page.all('article')] == [*'01356']
     assert 'the first 5 of them' in page.text and 'airplane' in page.text
     assert {s['name'] for s in page.all('select')} >= {'true', 'predicted'}
-    # CIFAR holds RGB arrays and its files have no path.
-    with Image.open('out/00003/overlay_mean.png') as picture:
-        assert picture.size == (32, 32)
 
 
 def test_pictures_compare_with_a_range(model, tmp_path: Path) -> None:
@@ -194,13 +193,18 @@ def test_pictures_compare_with_a_range(model, tmp_path: Path) -> None:
         ([], 'give either images or folders, or --split'),
         (['lost/'], 'image or folder lost does not exist'),
         (['EMPTY'], 'holds no images'),
+        (['IMAGE', '--device', 'gpu'], '--device gpu cannot be used here'),
+        (['--split', 'test', '--cfg-options', OFFLINE], '--split test of'),
         (['IMAGE', '--range', '1', '1'], '--range LOW must be less than HIGH'),
         (['IMAGE', '--level', '7'], 'level must be less than 1'),
         (['IMAGE', '--cfg-options', 'default_scope=mmyolo'], 'default_scope of config'),
         (['IMAGE', '--cfg-options', 'model.neck.modulation=sum'], "got 'sum'"),
     ],
 )
-def test_mistakes_are_one_line(change, message, model, tmp_path, capsys) -> None:
+def test_mistakes_are_one_line(
+    change, message, model, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)  # without data
     places = {'IMAGE': write_images(tmp_path, {'a.png': (32, 32)})[0]}
     (tmp_path / 'empty').mkdir()
     places['EMPTY'] = str(tmp_path / 'empty')
@@ -209,6 +213,14 @@ def test_mistakes_are_one_line(change, message, model, tmp_path, capsys) -> None
     said = capsys.readouterr().err
     assert message in said and 'Traceback' not in said
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_file_as_folder_is_refused_before_the_model_works(
+    model, tmp_path, capsys
+) -> None:
+    image = write_images(tmp_path, {'a.png': (32, 32)})
+    assert main([*model, *image, '--out', f'{image[0]}/below']) == 2
+    assert f'{image[0]} is no folder' in capsys.readouterr().err
 
 
 def test_models_that_do_not_fit_are_one_line(model, tmp_path, capsys) -> None:
@@ -343,8 +355,15 @@ def test_loading_runs_ahead_but_not_far() -> None:
     assert 2 <= len(loaded) <= 6
 
 
-def test_names_of_folders_are_flat() -> None:
-    assert folder_name('a/b/c.png') == 'a__b__c.png'
+def test_folders_are_flat_and_of_one_image_each(model, tmp_path) -> None:
+    photos, out = tmp_path / 'photos', tmp_path / 'out'
+    write_images(photos, {'a/b.png': (32, 32), 'a__b.png': (32, 32)})
+    assert main([*model, str(photos), '--out', str(out)]) == 0
+    results = json.loads((out / 'results.json').read_text())
+    folders = {row['name']: row['folder'] for row in results['images']}
+    assert folders == {'a/b.png': 'a__b.png', 'a__b.png': 'a__b.png (2)'}
+    for folder in folders.values():
+        assert (out / folder / 'arrays.npz').is_file()
 
 
 @pytest.mark.slow
@@ -369,4 +388,4 @@ def test_the_command_serves_the_other_hosts(scope, tmp_path, repo) -> None:
     persistent = 'test_dataloader.persistent_workers=False'
     tool = repo / 'tools/test.py'
     run(sys.executable, tool, own, checkpoint, *options, persistent, cwd=tmp_path)
-    assert len(list(tmp_path.rglob('vis_image/attention_00000_0.png'))) == 1
+    assert len(list(tmp_path.rglob('vis_image/attention_00000*_0.png'))) == 1

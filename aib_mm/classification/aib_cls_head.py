@@ -231,9 +231,13 @@ class AIBClsHead(ClsHead):
     def _decode(
         self, x: Tensor, count: int, latent_samples: int
     ) -> tuple[Tensor, Latent]:
-        """Logits ``(L_z, count, B, C)`` and latent of features ``(count·B, ...)``."""
+        """Logits ``(L_z, count, B, C)`` and latent of features ``(count·B, ...)``.
+
+        Both are float32 also under autocast: what samples differ in is small.
+        """
         latent = self.encoder(x, latent_samples, count)
-        return self.decoder(latent.samples).unflatten(1, (count, -1)), latent
+        logits = self.decoder(latent.samples).to(latent.samples.dtype)
+        return logits.unflatten(1, (count, -1)), latent
 
     def _check_noise(self, feats: Sequence[Tensor]) -> None:
         noisy = getattr(feats, 'noisy', False)

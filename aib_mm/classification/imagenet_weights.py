@@ -9,6 +9,7 @@ it is: ``layer4.*`` in the attention branch and again in the encoder.
 """
 
 import argparse
+import io
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from aib_mm.checkpoint import CheckpointError
 from aib_mm.classification.resnet_stage import ResNetStage
 from aib_mm.compare import read_state_dict
 from aib_mm.config_check import check_config
+from aib_mm.files import write_atomically
 
 _SHOWN_KEYS = 4
 
@@ -103,13 +105,9 @@ def split_weights(model: nn.Module, source: Mapping[str, Tensor]) -> SplitWeight
 
 def save_atomically(content: Mapping, path: Path) -> None:
     """``torch.save`` that leaves a whole file or the one that was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'{path.name}.part')
-    try:
-        torch.save(content, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     meta = dict(source=str(options.src), model=str(options.model))
     try:
         save_atomically(dict(meta=meta, state_dict=dict(split.weights)), options.dst)
-    except (OSError, RuntimeError) as error:  # torch has its own for a bad path
+    except OSError as error:
         return _refuse(f'{options.dst} cannot be written: {error}')
     print(_text(split))
     print(f'written: {options.dst}')

@@ -20,11 +20,11 @@ from aib_mm.cli.benchmark_results import (
     count_json,
     count_table,
 )
-from aib_mm.cli.benchmark_suite import suite
 from aib_mm.cli.benchmark_workers import Workers
 from aib_mm.cli.common import guarded, integer
 from aib_mm.cli.grid_results import machine
 from aib_mm.cli.grid_rows import read_rows
+from aib_mm.cli.suite import GROUPS, suite
 from aib_mm.cli.toolkits import UsageError, toolkit_of
 from aib_mm.tables import Table, markdown, terminal_table
 
@@ -78,9 +78,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--suite',
-        action='store_true',
-        help='measure the parts of this package against their aims instead; takes '
-        '--rounds, --threads and --out, and no configs',
+        nargs='*',
+        metavar='GROUP',
+        help='measure the parts of this package against their aims instead: '
+        f'{", ".join(GROUPS)}, or all; takes --rounds, --threads and --out, and no '
+        'configs',
     )
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='a GPU if there is')
     parser.add_argument(
@@ -115,9 +117,10 @@ def make_parser() -> argparse.ArgumentParser:
 def benchmark(args: argparse.Namespace) -> None:
     """Measure as the options say, print and write the table."""
     _check(args)
-    if args.suite:
+    if args.suite is not None:
         command = ' '.join(['python', *sys.argv])
-        suite(args.rounds, args.threads, [Path(name) for name in args.out], command)
+        out = [Path(name) for name in args.out]
+        suite(args.suite, args.rounds, args.threads, out, command)
         return
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     jobs = [
@@ -155,8 +158,13 @@ def benchmark(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if bool(args.configs) == args.suite:
+    if bool(args.configs) == (args.suite is not None):
         raise UsageError('give either configs to measure, or --suite')
+    for name in args.suite or []:
+        if name not in GROUPS:
+            raise UsageError(
+                f'--suite {name}: there is no such group; there are {", ".join(GROUPS)}'
+            )
     for name in ('batch', 'rounds', 'threads'):
         if getattr(args, name) < 1:
             raise UsageError(f'--{name} must be at least 1, got {getattr(args, name)}')

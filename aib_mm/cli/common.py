@@ -149,6 +149,17 @@ def load_config(path: str, options: Mapping[str, Any] | None) -> Config:
     return cfg
 
 
+def require(cfg: Config, keys: Sequence[str], purpose: str) -> None:
+    """See that a config has what a program needs.
+
+    Raises:
+        UsageError: a key is missing, or None.
+    """
+    for key in keys:
+        if cfg.get(key) is None:
+            raise UsageError(f'config {cfg.filename} has no {key}: {purpose}')
+
+
 def fingerprint(*identity: Any) -> str:
     """Changes whenever the values do, or the version of aib_mm or torch.
 
@@ -229,7 +240,8 @@ def build_runner(cfg: Config, allow_missing: bool = False, advice: str = '') -> 
     with explained(cfg):
         custom = 'runner_type' in cfg
         runner = RUNNERS.build(cfg) if custom else Runner.from_cfg(cfg)
-    if cfg.get('load_from'):
+    # A FlexibleRunner's model may be in shards, which no weight's shape fits.
+    if cfg.get('load_from') and isinstance(runner, Runner):
         remedy = _FIT_REMEDY + advice
         fit = CheckpointFitHook(str(cfg.load_from), allow_missing, remedy)
         runner.register_hook(fit)

@@ -5,7 +5,6 @@ Runner of its own, so that a figure is the one that ``tools/test.py`` would give
 """
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,9 +12,11 @@ from copy import deepcopy
 from numbers import Real
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.registry import DATASETS, DefaultScope
 from rich.console import Console
 
 from aib_mm.cli.common import (
@@ -25,10 +26,13 @@ from aib_mm.cli.common import (
     load_config,
     set_loader_options,
 )
-from aib_mm.cli.grid_results import machine
+from aib_mm.cli.explained import explained
+from aib_mm.cli.grid_results import is_number, machine, seeds_cell
 from aib_mm.cli.test import configure
 from aib_mm.cli.toolkits import UsageError
-from aib_mm.tables import Column, Table, digits_for, markdown, mean_cell, terminal_table
+from aib_mm.files import json_text, write_atomically
+from aib_mm.random_state import random_state, set_random_state
+from aib_mm.tables import Column, Table, digits_for, markdown, terminal_table
 
 OWN = 'own test set'
 TOP1 = 'accuracy/top1'
@@ -78,12 +82,46 @@ def cross_domain(args: argparse.Namespace) -> None:
         for name, changes in domains.items()
     ]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in domains}
-    for name, cfg in runs:
+    work_dir = Path(runs[0][1].work_dir).parents[1]
+    for number, (name, cfg) in enumerate(runs):
         runner = build_runner(cfg)
-        metrics = with_error(runner.test())
+        if not number:  # the Runner has set the processes up, one of which may download
+            check_data(dict(runs[: len(domains)]))
+        with explained(cfg):
+            metrics = with_error(runner.test())
         found[name].append(dict(images=len(runner.test_dataloader.dataset), **metrics))
+        if is_main_process():
+            _write(args, found, work_dir)
     if is_main_process():
-        _write(args, found, Path(runs[0][1].work_dir).parents[1])
+        _show(args, found, work_dir)
+
+
+def check_data(configs: Mapping[str, Config]) -> None:
+    """Build every test set once, so that a missing one shows before the first test.
+
+    Random numbers are left as they were.
+
+    Args:
+        configs: of each domain by its name.
+
+    Raises:
+        UsageError: names the domain whose data cannot be read.
+    """
+    before = random_state()
+    for name, cfg in configs.items():
+        try:
+            with (
+                DefaultScope.overwrite_default_scope(cfg.default_scope),
+                explained(cfg),
+            ):
+                dataset = DATASETS.build(cfg.test_dataloader.dataset)
+                if hasattr(dataset, 'full_init'):
+                    dataset.full_init()
+        except URLError:  # has a message of its own
+            raise
+        except (OSError, ValueError, RuntimeError, UsageError) as error:
+            raise UsageError(f'test data of domain {name!r}: {error}') from error
+    set_random_state(before)
 
 
 def load_domains(paths: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -166,39 +204,52 @@ def results_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     )
     rows = []
     for name in names:
-        values = [[m[name] for m in of if name in m] for of in found.values()]
-        digits = digits_for([value for column in values for value in column])
+        values = [[m.get(name) for m in of] for of in found.values()]
+        numbers = [v for column in values for v in column if is_number(v)]
+        digits = digits_for(numbers)
         if name == 'images':  # the same for every checkpoint
             values, digits = [column[:1] for column in values], 0
-        rows.append([name, *(mean_cell(column, digits) for column in values)])
+        rows.append([name, *(seeds_cell(column, digits) for column in values)])
     return Table([Column('metric'), *map(Column, found)], rows)
 
 
-def _write(
-    args: argparse.Namespace,
-    found: Mapping[str, list[dict[str, Any]]],
-    work_dir: Path,
-) -> None:
-    table = results_table(found)
+def _notes(args: argparse.Namespace, found: Mapping[str, Sequence]) -> list[str]:
     count = len(args.checkpoints)
     spread = '; mean ± sample standard deviation' if count > 1 else ''
-    command = shlex.join(['python', *sys.argv])
     notes = [
         f'{args.config}, {count} checkpoint{"s" * (count > 1)}{spread}.',
-        f'`{command}`',
+        f'`{_command()}`',
         '{cpu}, {cores} cores; {gpu}; torch {torch}, aib_mm {aib_mm}.'.format(
             **machine()
         ),
     ]
-    Console().print(terminal_table(table))
-    print('\n'.join(notes))
-    about = dict(config=args.config, checkpoints=args.checkpoints, command=command)
-    (work_dir / 'cross_domain.md').write_text(markdown(table, notes), encoding='utf-8')
+    total = count * len(found)
+    missing = total - sum(map(len, found.values()))
+    if missing:
+        notes.append(f'{missing} of {total} tests are not done yet.')
+    return notes
+
+
+def _write(
+    args: argparse.Namespace, found: Mapping[str, Sequence], work_dir: Path
+) -> None:
+    text = markdown(results_table(found), _notes(args, found))
+    write_atomically(work_dir / 'cross_domain.md', text)
+    about = dict(config=args.config, checkpoints=args.checkpoints, command=_command())
     content = dict(about={**about, **machine()}, domains=found)
-    (work_dir / 'cross_domain.json').write_text(
-        json.dumps(content, indent=2, default=float) + '\n', encoding='utf-8'
-    )
+    write_atomically(work_dir / 'cross_domain.json', json_text(content))
+
+
+def _show(
+    args: argparse.Namespace, found: Mapping[str, Sequence], work_dir: Path
+) -> None:
+    Console().print(terminal_table(results_table(found)))
+    print('\n'.join(_notes(args, found)))
     print(f'{work_dir}: cross_domain.md, cross_domain.json')
+
+
+def _command() -> str:
+    return shlex.join(['python', *sys.argv])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,17 +1,13 @@
 """``tools/grid.py``: train and test configs with several seeds, and collect a table."""
 
 import argparse
-import fcntl
 import itertools
-import json
 import os
 import shlex
-import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -20,11 +16,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from aib_mm.cli.common import guarded, integer, load_config
+from aib_mm.cli.grid_guard import environment_of, interruptible, locked
+from aib_mm.cli.grid_notes import Result, Run, RunFailed, finished
 from aib_mm.cli.grid_progress import ShownRun, make_progress, say
 from aib_mm.cli.grid_results import GridResults
 from aib_mm.cli.grid_rows import Row, read_rows
-from aib_mm.cli.grid_run import Execution, Result, Run, RunFailed, Stopped, finished
+from aib_mm.cli.grid_run import Execution, Stopped
 from aib_mm.cli.toolkits import UsageError, toolkit_of
+from aib_mm.errors import describe
+from aib_mm.files import json_text, write_atomically
 from aib_mm.tables import markdown, terminal_table
 
 PLAIN_WIDTH = 240  # of a table of many metrics where the output is no terminal
@@ -122,8 +122,8 @@ def grid(args: argparse.Namespace, argv: Sequence[str]) -> int:
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH)
     out = Path(folder).resolve()
-    environment = _environment(args.jobs)
-    with _locked(out):
+    environment = environment_of(args.jobs)
+    with locked(out):
         resolved = [
             _write_config(cfg, out / name)
             for cfg, name in zip(configs, names, strict=True)
@@ -141,11 +141,11 @@ def grid(args: argparse.Namespace, argv: Sequence[str]) -> int:
             threads=environment['OMP_NUM_THREADS'],
         )
         interrupted = _run_all(results, out, environment, args.force, console)
-        _show(results, out, console)
+        written = _show(results, out, console)
     if interrupted:
         console.print('interrupted; the same command goes on', highlight=False)
         return INTERRUPTED
-    return int(bool(results.failures))
+    return int(bool(results.failures) or not written)
 
 
 def _default_folder(paths: Sequence[str], rows: Sequence[Row]) -> str:
@@ -187,45 +187,6 @@ def _write_config(cfg: Config, folder: Path) -> Config:
     return load_config(str(path), None)
 
 
-def _environment(jobs: int) -> dict[str, str]:
-    """That of the processes: each gets its share of the cores, unless the user says."""
-    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
-    environment = {'OMP_NUM_THREADS': str(threads), **os.environ}
-    environment.setdefault('MKL_NUM_THREADS', environment['OMP_NUM_THREADS'])
-    return environment
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Keep a second grid out of the folder, also while a killed one's runs go on."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / '.lock').open('w') as file:
-        os.set_inheritable(file.fileno(), True)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f'another grid, or a run that it left, is working in {out}: wait for '
-                f'it, or give another --out'
-            ) from None
-        yield
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Let the signals that end a program interrupt it as Ctrl-C does."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    old = {number: signal.getsignal(number) for number in numbers}
-    for number, handler in old.items():
-        if handler != signal.SIG_IGN:  # nohup
-            signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
 def _run_all(
     results: GridResults,
     out: Path,
@@ -236,7 +197,7 @@ def _run_all(
     """Fill in the results; true if a signal stopped it."""
     stop = threading.Event()
     pool = ThreadPoolExecutor(results.jobs)
-    with _signals(), make_progress(console) as progress:
+    with interruptible(), make_progress(console) as progress:
         futures = {}
         try:
             for run in results.runs:
@@ -255,7 +216,7 @@ def _run_all(
                 except RunFailed as error:
                     results.failures[run] = str(error)
                     say(console, f'{run.title}: FAILED, {error}\n{error.tail()}')
-                _write(results, out)
+                _write(results, out, console)
         except KeyboardInterrupt:
             return True
         finally:
@@ -276,24 +237,34 @@ def _run_one(
         return Execution(run, environment, stop, shown)(force)
     except Stopped:
         return None
+    except (OSError, ValueError) as error:  # a full disk, a file that is damaged
+        raise RunFailed(describe(error), run.work_dir) from error
     finally:
         shown.close()
 
 
-def _write(results: GridResults, out: Path) -> None:
-    text = json.dumps(results.as_json(), indent=2) + '\n'
-    (out / 'results.json').write_text(text, encoding='utf-8')
-    text = markdown(results.table(), results.notes())
-    (out / 'table.md').write_text(text, encoding='utf-8')
+def _write(results: GridResults, out: Path, console: Console) -> bool:
+    """Write table and JSON; false if they cannot be, which stops no run."""
+    table = markdown(results.table(), results.notes())
+    try:
+        write_atomically(out / 'results.json', json_text(results.as_json()))
+        write_atomically(out / 'table.md', table)
+    except OSError as error:
+        say(console, f'table.md and results.json are not up to date: {describe(error)}')
+        return False
+    return True
 
 
-def _show(results: GridResults, out: Path, console: Console) -> None:
-    _write(results, out)
+def _show(results: GridResults, out: Path, console: Console) -> bool:
+    """Print and write the table; false if it cannot be written."""
     console.print(terminal_table(results.table()))
     for note in results.notes():
         say(console, note)
+    if not _write(results, out, console):
+        return False
     for name in ('table.md', 'results.json'):
         say(console, f'wrote {out / name}')
+    return True
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,11 +2,13 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+TAIL_BYTES = 16_384
 FULL = 0.999  # of a bar: at 1 rich stops its clock, but the run goes on
 
 #: mmengine's log: ``Epoch(train)  [3][ 50/100]``, ``Iter(train) [ 50/1000]``, and
@@ -49,6 +51,14 @@ def position_in(log: str, max_epochs: int | None) -> Position | None:
         value = pattern.search(found['values'])
         text += f', {name} {value[1]}' if value else ''
     return Position(share, text)
+
+
+def read_tail(log: Path) -> str:
+    """The end of a log file."""
+    with log.open('rb') as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - TAIL_BYTES))
+        return file.read().decode('utf-8', 'replace')
 
 
 class ShownRun:

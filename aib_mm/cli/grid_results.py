@@ -1,15 +1,17 @@
 """What a grid writes: one table of all configs, its notes, and every run as JSON."""
 
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from aib_mm.cli.grid_run import Result, Run
+from aib_mm.cli.grid_notes import Result, Run
 from aib_mm.tables import Column, Table, digits_for, mean_cell
 from aib_mm.version import __version__
 
@@ -36,14 +38,14 @@ class GridResults:
     failures: dict[Run, str] = field(default_factory=dict)
 
     def reported(self) -> list[str]:
-        """Every metric that is a number, in the order of the runs."""
+        """Every metric that is a number, or none (NaN), in the order of the runs."""
         return list(
             dict.fromkeys(
                 name
                 for run in self.runs
                 if run in self.results
                 for name, value in self.results[run].metrics.items()
-                if _is_number(value)
+                if value is None or is_number(value)
             )
         )
 
@@ -51,11 +53,14 @@ class GridResults:
         """One row a config: mean ± sample standard deviation over its seeds."""
         names = list(self.metrics) or self.reported()
         columns = ['config', 'seeds', *names, 'train s', 'test s']
-        digits = {name: digits_for(self._values(name)) for name in names}
+        digits = {
+            name: digits_for(list(filter(is_number, self._values(name))))
+            for name in names
+        }
         rows = []
         for config, title in self.titles.items():
             done = self._done(config)
-            cells = [mean_cell(self._values(n, config), digits[n]) for n in names]
+            cells = [seeds_cell(self._values(n, config), digits[n]) for n in names]
             times = [
                 mean_cell([result.training.seconds for result in done], 0),
                 mean_cell([result.test_seconds for result in done], 0),
@@ -116,9 +121,15 @@ class GridResults:
             if run in self.results and config in (None, run.name)
         ]
 
-    def _values(self, metric: str, config: str | None = None) -> list[float]:
-        values = (result.metrics.get(metric) for result in self._done(config))
-        return [value for value in values if _is_number(value)]
+    def _values(self, metric: str, config: str | None = None) -> list[Any]:
+        return [result.metrics.get(metric) for result in self._done(config)]
+
+
+def seeds_cell(values: Sequence[Any], digits: int) -> str:
+    """Mean ± sample standard deviation of the finite numbers, n if not all are."""
+    numbers = [value for value in values if is_number(value)]
+    fewer = f' (n={len(numbers)})' if 0 < len(numbers) < len(values) else ''
+    return mean_cell(numbers, digits) + fewer
 
 
 def machine() -> dict[str, Any]:
@@ -144,5 +155,7 @@ def cpu_name() -> str:
     return platform.machine()
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_number(value: Any) -> bool:
+    """A number that is finite."""
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)

@@ -130,7 +130,17 @@ def _rows_in(path: str) -> Iterator[Row]:
         yield Row(name, path, name, source=path)
         return
     fill = dict(cfg.get('fill') or {})
-    for entry in cfg.rows:
+    rows = cfg.rows
+    if not isinstance(rows, list | tuple) or not rows:
+        raise UsageError(
+            f'grid {path}: rows must be a list of at least one row, got {rows!r}; a '
+            "row is, for instance, dict(name='NAME', config='CONFIG.py')"
+        )
+    for entry in rows:
+        if not isinstance(entry, dict):
+            raise UsageError(
+                f'grid {path}: a row must be a dict with name and config, got {entry!r}'
+            )
         yield _row(dict(entry), fill, path)
 
 

@@ -14,9 +14,11 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from aib_mm.attended import AttentionModule
+from aib_mm.checkpoint_fit import check_fit
 from aib_mm.cli.interpretability_data import SCOPE
 from aib_mm.cli.toolkits import UsageError
 from aib_mm.compare import compare_keys, read_state_dict
+from aib_mm.config_places import type_name
 from aib_mm.interpret.class_activation import (
     METHODS,
     check_library,
@@ -59,10 +61,9 @@ class MapReader:
         example: an item of the test set, to find a layer by.
 
     Raises:
-        UsageError: another toolkit's config, weights that are not those of the model,
-            a level or layer that it does not have, no attention and no library for
-            class activation.
-        CheckpointError: an unusable checkpoint.
+        UsageError: another toolkit's config, a level or layer that the model does not
+            have, no attention and no library for class activation.
+        CheckpointError: an unusable checkpoint, or one that lacks weights.
 
     Attributes:
         name: what the maps are, in words.
@@ -156,7 +157,12 @@ def cam_layer(
 
 
 def trained_model(cfg: Config, checkpoint: str) -> nn.Module:
-    """The config's model with the checkpoint's weights, all of them, not sampling."""
+    """The config's model with the checkpoint's weights, all of them, not sampling.
+
+    Raises:
+        UsageError: another toolkit's config.
+        CheckpointError: an unusable checkpoint, or one that lacks weights.
+    """
     if cfg.get('default_scope') != SCOPE:
         raise UsageError(
             f'{cfg.filename} is no classifier: default_scope must be {SCOPE!r}, got '
@@ -167,15 +173,14 @@ def trained_model(cfg: Config, checkpoint: str) -> nn.Module:
     cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor', {}))
     with DefaultScope.overwrite_default_scope(SCOPE):
         model = MODELS.build(cfg.model)
-    report = compare_keys(model, state_dict)
-    absent = [*report.new, *report.missing]
-    if absent or not report.fits:
-        raise UsageError(
-            f'checkpoint {checkpoint} is not of the model of {cfg.filename}: '
-            f'{len(absent)} weights are missing, {len(report.unexpected)} unexpected, '
-            f'{len(report.mismatched)} of another shape; python -m aib_mm compare '
-            'CONFIG CHECKPOINT lists them'
-        )
+    check_fit(
+        compare_keys(model, state_dict),
+        model,
+        checkpoint,
+        allow_missing=False,
+        remedy=f'{cfg.filename} is not the config that it was trained with; python -m '
+        'aib_mm compare CONFIG CHECKPOINT lists the keys',
+    )
     load_checkpoint(model, checkpoint, map_location='cpu', logger='silent')
     for module in model.modules():
         if hasattr(module, 'test_samples'):
@@ -194,6 +199,6 @@ def content_of(checkpoint: str) -> str:
 def level_of(cfg: Config) -> str | int:
     """As the config's ``AttentionFieldsHook`` has it."""
     for hook in cfg.get('custom_hooks') or []:
-        if str(hook['type']).endswith('AttentionFieldsHook') and 'level' in hook:
+        if type_name(hook) == 'AttentionFieldsHook' and 'level' in hook:
             return hook['level']
     return 'mean'

@@ -1,6 +1,6 @@
 """Edited images through one trained classifier; what is measured is kept in files."""
 
-import os
+import io
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -17,6 +17,7 @@ from aib_mm.cli.common import fingerprint
 from aib_mm.cli.interpretability_data import choose_images, image_batches
 from aib_mm.cli.interpretability_model import MapReader
 from aib_mm.cli.toolkits import UsageError
+from aib_mm.files import write_atomically
 from aib_mm.interpret.consistency import map_similarity
 from aib_mm.interpret.edits import Edit, generator_for
 
@@ -177,7 +178,7 @@ def kept(
 ) -> Measured:
     """What an earlier run left at ``path``, or what is measured now, and left there.
 
-    A file that is cut short counts as none.
+    A file that is cut short or empty counts as none.
     """
     names = {field.name for field in fields(kind)}
     if path.is_file() and not force:
@@ -185,15 +186,12 @@ def kept(
             with np.load(path) as content:
                 if names == set(content.files):
                     return kind(**content)
-        except (OSError, ValueError, zipfile.BadZipFile):
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             pass
     found = measure()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # No half-written file bears the name.
-    part = path.with_suffix(f'.part{os.getpid()}')
-    with part.open('wb') as file:
-        np.savez(file, **vars(found))
-    part.replace(path)
+    content = io.BytesIO()
+    np.savez(content, **vars(found))
+    write_atomically(path, content.getvalue())
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import mmengine
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.runner import Runner
 
 from aib_mm.checkpoint import check_checkpoint
 from aib_mm.cli.common import (
@@ -13,7 +14,9 @@ from aib_mm.cli.common import (
     apply_shared_options,
     build_runner,
     guarded,
+    integer,
     load_config,
+    require,
     set_loader_options,
 )
 from aib_mm.cli.explained import explained
@@ -24,7 +27,9 @@ from aib_mm.cli.toolkits import (
     enable_tta,
     toolkit_of,
 )
+from aib_mm.inference import OPTIONS, InferenceHook
 
+_NEEDED = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 _METRIC_SUFFIXES = ('.json', '.yaml', '.yml', '.pkl', '.pickle')
 
 
@@ -51,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
         help='folder for painted images; mmdet puts it below WORK_DIR/TIMESTAMP',
     )
     parser.add_argument(
-        '--interval', type=int, help='draw every n-th sample (mmpretrain: 1)'
+        '--interval', type=integer(1), help='draw every n-th sample (mmpretrain: 1)'
     )
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds a window stays (2)'
@@ -63,6 +68,14 @@ def make_parser() -> argparse.ArgumentParser:
         'random; not if it lacks all of them',
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    parser.add_argument(
+        '--inference',
+        nargs='+',
+        choices=OPTIONS,
+        default=[],
+        help='make the model cheaper to run: batch norms folded into convs, '
+        'channels-last, bfloat16, compiled parts; see docs/deployment.md',
+    )
     add_shared_options(parser)
     return parser
 
@@ -76,8 +89,13 @@ def configure(args: argparse.Namespace) -> Config:
     """
     if args.out is None and args.out_item is not None:
         raise UsageError(f'--out-item {args.out_item} needs --out FILE')
+    if args.amp and 'bf16' in args.inference:
+        raise UsageError(
+            '--amp and --inference bf16 both set a precision: give one of them'
+        )
     cfg = load_config(args.config, args.cfg_options)
     toolkit = toolkit_of(cfg)
+    require(cfg, _NEEDED, 'a test needs it')
     apply_shared_options(cfg, args)
     check_checkpoint(args.checkpoint)
     cfg.load_from = args.checkpoint
@@ -117,11 +135,25 @@ def _check_out(out: str, item: str | None, suffixes: tuple[str, ...]) -> None:
         raise UsageError(f'--out {out} must end in one of {", ".join(allowed)}')
 
 
+def _register(runner: Runner, options: Sequence[str]) -> None:
+    """Let the model be prepared once its weights are loaded.
+
+    Raises:
+        UsageError: the config has a hook that folding does not allow.
+    """
+    try:
+        runner.register_hook(InferenceHook(options, runner.hooks))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 def test(args: argparse.Namespace) -> None:
     """Test as the options say."""
     cfg = configure(args)
     advice = '; to test it as it is, pass --allow-missing'
     runner = build_runner(cfg, args.allow_missing, advice)
+    if args.inference:
+        _register(runner, args.inference)
     with explained(cfg):
         metrics = runner.test()
     if args.out_item == 'metrics' and is_main_process():

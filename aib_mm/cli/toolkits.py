@@ -10,6 +10,9 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from aib_mm.config_places import type_name
+from aib_mm.errors import did_you_mean
+
 
 class UsageError(Exception):
     """A user's mistake: shown as one line, without a traceback."""
@@ -56,10 +59,11 @@ def toolkit_of(cfg: Config) -> Toolkit:
     """
     scope = cfg.get('default_scope')
     if scope not in TOOLKITS:
+        hint = did_you_mean(str(scope), TOOLKITS)
         raise UsageError(
             f'default_scope of config {cfg.filename} must be one of '
             f'{list(TOOLKITS)}, got {scope!r}; set it in the config or pass '
-            f'--cfg-options default_scope=NAME'
+            f'--cfg-options default_scope=NAME' + (f'; {hint}' if hint else '')
         )
     return TOOLKITS[scope]
 
@@ -163,7 +167,7 @@ def _dump_with(metric: str) -> Callable[[Config, str], None]:
 
 
 def _save_mmseg_masks(cfg: Config, out: str) -> None:
-    savers = [metric for metric in _metrics(cfg) if metric.get('type') == 'IoUMetric']
+    savers = [each for each in _metrics(cfg) if type_name(each) == 'IoUMetric']
     if not savers:
         raise UsageError(
             f'--out {out}: mmseg writes its masks through IoUMetric, which '

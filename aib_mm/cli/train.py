@@ -22,17 +22,16 @@ from aib_mm.cli.common import (
     build_runner,
     guarded,
     load_config,
+    require,
     set_loader_options,
 )
 from aib_mm.cli.explained import explained
+from aib_mm.cli.strategies import check_launcher, safeguards, saves_folders
 from aib_mm.cli.toolkits import UsageError, toolkit_of
+from aib_mm.config_places import type_name
 from aib_mm.damaged_data import ON_DAMAGE, check_coco
-from aib_mm.non_finite import NonFiniteLossHook
-from aib_mm.random_state import RandomStateHook
-from aib_mm.safe_checkpoint import SafeCheckpointHook
 
-#: What a training gets here whatever its config says.
-SAFEGUARDS = (RandomStateHook, SafeCheckpointHook, NonFiniteLossHook)
+_NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -81,7 +80,9 @@ def configure(args: argparse.Namespace) -> Config:
     """
     cfg = load_config(args.config, args.cfg_options)
     toolkit = toolkit_of(cfg)
+    require(cfg, _NEEDED, 'training needs it')
     apply_shared_options(cfg, args)
+    check_launcher(cfg)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
@@ -108,8 +109,7 @@ def _enable_amp(cfg: Config) -> None:
             'leave --amp out'
         )
     wrapper = cfg.optim_wrapper
-    kind = wrapper.get('type', 'OptimWrapper')
-    kind = getattr(kind, '__name__', kind)
+    kind = type_name(wrapper) or 'OptimWrapper'
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise UsageError(
             f'--amp needs optim_wrapper.type OptimWrapper, config {cfg.filename} has '
@@ -163,6 +163,10 @@ def _innermost_datasets(node: Any) -> Iterator[dict]:
 
 def _set_start(cfg: Config, resume: str | None) -> None:
     """Decide between a checkpoint to resume, one to start from, and neither."""
+    if resume is not None and saves_folders(cfg):
+        cfg.resume = True
+        cfg.load_from = None if resume == 'auto' else resume
+        return
     if resume == 'auto':
         latest = latest_checkpoint(cfg.work_dir)
         pointer = Path(cfg.work_dir, POINTER)
@@ -194,7 +198,7 @@ def train(args: argparse.Namespace) -> None:
     # Weights of another model are a usual start; to resume, all of them are needed.
     runner = build_runner(cfg, allow_missing=not cfg.get('resume'))
     # Not in the config: the toolkits' own tools read the one in the work folder.
-    for kind in SAFEGUARDS:
+    for kind in safeguards(cfg):
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
     with explained(cfg):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import torch
 from rich.console import Console
@@ -109,6 +110,9 @@ def visualize(args: argparse.Namespace) -> int:
     for path in args.images:
         if not path.exists():
             raise UsageError(f'image or folder {path} does not exist')
+    there = next(path for path in (args.out, *args.out.parents) if path.exists())
+    if not there.is_dir():
+        raise UsageError(f'--out {args.out}: {there} is no folder; name another one')
     if args.range is not None and not args.range[0] < args.range[1]:
         raise UsageError(f'--range LOW must be less than HIGH, got {args.range}')
     begin = time.perf_counter()
@@ -167,8 +171,7 @@ def _build(args: argparse.Namespace) -> AttentionInferencer:
         raise UsageError(
             f'config {args.config} has no test_dataloader, whose pipeline is needed'
         )
-    if args.device.startswith('cuda') and not torch.cuda.is_available():
-        raise UsageError(f'--device {args.device}: no GPU that torch can use; take cpu')
+    _check_device(args.device)
     try:
         return AttentionInferencer(
             cfg,
@@ -183,12 +186,29 @@ def _build(args: argparse.Namespace) -> AttentionInferencer:
         raise UsageError(f'{args.config}: {error}') from error
 
 
+def _check_device(name: str) -> None:
+    """A tensor can be made there, before anything is loaded.
+
+    Raises:
+        UsageError: there is no such device, or it cannot be used.
+    """
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition('\n')[0]
+        raise UsageError(
+            f'--device {name} cannot be used here, take cpu: {reason}'
+        ) from error
+
+
 def _items(inferencer: AttentionInferencer, args: argparse.Namespace) -> list[Item]:
     if args.split is None:
         return inferencer.items(args.images)
     try:
         return inferencer.split_items(args.split)
-    except (ValueError, FileNotFoundError) as error:
+    except URLError:  # has a message of its own
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(f'--split {args.split} of {args.config}: {error}') from error
 
 

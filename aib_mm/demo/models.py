@@ -35,8 +35,8 @@ class DemoModel:
     in_demo: bool = False
 
 
-def config_path(name: str) -> Path:
-    """A config of ``configs/mmpretrain`` in an installed package or in the checkout.
+def config_path(name: str, host: str = 'mmpretrain') -> Path:
+    """A config of ``configs/HOST`` in an installed package or in the checkout.
 
     Raises:
         FileNotFoundError: neither has it.
@@ -44,11 +44,11 @@ def config_path(name: str) -> Path:
     package = Path(aib_mm.__file__).resolve().parent
     folders = (package / '.mim' / 'configs', package.parent / 'configs')
     for folder in folders:
-        path = folder / 'mmpretrain' / name
+        path = folder / host / name
         if path.is_file():
             return path
     raise FileNotFoundError(
-        f'config mmpretrain/{name} is in none of '
+        f'config {host}/{name} is in none of '
         f'{", ".join(map(str, folders))}: install aib_mm anew (make setup)'
     )
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -118,6 +117,9 @@ def write_gallery(
         min((float(part.min()) for part in means), default=0.0),
         max((float(part.max()) for part in means), default=1.0),
     )
+    # Here, as importing it takes as long as half of this package.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -5,7 +5,9 @@ import importlib
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.infer import BaseInferencer
@@ -17,9 +19,11 @@ from torch import nn
 from aib_mm.checkpoint import check_checkpoint
 from aib_mm.checkpoint_fit import check_fit
 from aib_mm.compare import compare_keys
+from aib_mm.config_places import type_name
 from aib_mm.errors import choose
 from aib_mm.hosts import HOST_PARTS
 from aib_mm.interpret.host_config import class_meta, innermost_dataset
+from aib_mm.interpret.inputs import exchanges_channels
 
 _LOADER = 'LoadImageFromFile'
 
@@ -36,11 +40,14 @@ class HostInferencer(BaseInferencer):
 
     Attributes:
         classes: names of the classes; empty if neither checkpoint nor data set knows.
+        is_bgr: whether the test pipeline hands the network's images over as BGR.
 
     Raises:
         CheckpointError: it cannot be read, or lacks weights of the model.
         ValueError: a config of no known host.
     """
+
+    is_bgr: bool
 
     def __init__(
         self,
@@ -90,13 +97,20 @@ class HostInferencer(BaseInferencer):
         steps = [
             step
             for step in innermost_dataset(cfg.test_dataloader.dataset).pipeline
-            if not step['type'].endswith('Annotations')
+            if not type_name(step).endswith('Annotations')
         ]
-        rest = [step for step in steps if not step['type'].endswith(_LOADER)]
-        loads_files = len(rest) < len(steps)
-        self._array_pipeline = Compose(rest)
-        # A set such as CIFAR holds arrays, and its pipeline loads nothing.
-        return Compose(steps if loads_files else [dict(type=_LOADER), *rest])
+        rest = [step for step in steps if type_name(step) != _LOADER]
+        converts = exchanges_channels(self.model.data_preprocessor)
+        if len(rest) < len(steps):
+            self.is_bgr = True
+            self._array_pipeline = Compose(rest)
+            return Compose(steps)
+        # A set such as CIFAR holds arrays, and its pipeline loads nothing. What is
+        # loaded or given is BGR; the network expects the arrays' order.
+        self.is_bgr = converts
+        order = [] if converts else [_exchange_channels]
+        self._array_pipeline = Compose([*order, *rest])
+        return Compose([dict(type=_LOADER), *order, *rest])
 
     def _init_collate(self, cfg: Config | ConfigDict) -> Callable:
         """Lists, which the data preprocessor of every host takes."""
@@ -111,3 +125,8 @@ class HostInferencer(BaseInferencer):
             self._known_meta, innermost_dataset(cfg.test_dataloader.dataset)
         )
         return visualizer
+
+
+def _exchange_channels(results: dict[str, Any]) -> dict[str, Any]:
+    """A step of a pipeline: RGB of BGR."""
+    return dict(results, img=np.ascontiguousarray(results['img'][..., ::-1]))

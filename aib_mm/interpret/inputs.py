@@ -125,8 +125,16 @@ def with_shapes(metainfo: Mapping[str, Any], packed: Tensor) -> dict[str, Any]:
     return dict(img_shape=shape, ori_shape=shape) | dict(metainfo)
 
 
+def exchanges_channels(preprocessor: Any) -> bool:
+    """Whether a model's data preprocessor makes RGB of BGR, or the other way round."""
+    return bool(
+        getattr(preprocessor, '_channel_conversion', False)
+        or getattr(preprocessor, 'to_rgb', False)
+    )
+
+
 def network_input(
-    packed: Tensor, metainfo: Mapping[str, Any], preprocessor: Any
+    packed: Tensor, metainfo: Mapping[str, Any], is_bgr: bool
 ) -> NDArray[np.uint8]:
     """The image that the network sees, ``(H, W, 3)`` uint8, RGB.
 
@@ -134,18 +142,14 @@ def network_input(
         packed: ``(C, h, w)``, what the pipeline hands over, before normalisation.
         metainfo: of its data sample; padding that the pipeline put at the right and at
             the bottom is taken off.
-        preprocessor: the model's. A pipeline that loads files gives BGR, one whose data
-            set holds arrays what the preprocessor says by converting it or not.
+        is_bgr: what the pipeline hands over. One that loads files gives BGR; a data set
+            that holds arrays, what the preprocessor says by ``exchanges_channels``.
     """
     height, width = with_shapes(metainfo, packed)['img_shape'][:2]
     pixels = packed[:, :height, :width].permute(1, 2, 0).clamp(0, 255).byte()
     array = pixels.cpu().numpy()
     if array.shape[2] == 1:
         return array.repeat(3, axis=2)
-    converts = getattr(preprocessor, '_channel_conversion', False) or getattr(
-        preprocessor, 'to_rgb', False
-    )
-    is_bgr = converts or metainfo.get('img_path') is not None
     return np.ascontiguousarray(array[..., ::-1] if is_bgr else array)
 
 

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -137,6 +136,9 @@ def write_report(
                 f'cases of {model.title!r}: some have attention_mean and some do not'
             )
     _check_shared(models)
+    # Here, as importing it takes as long as half of this package.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -15,7 +15,7 @@ from aib_mm.attention import unwrapped
 from aib_mm.errors import check_count
 from aib_mm.interpret.fields import AttentionFieldsHook
 from aib_mm.interpret.gallery import MEAN_COLORS, STD_COLORS
-from aib_mm.interpret.inputs import network_input, with_shapes
+from aib_mm.interpret.inputs import exchanges_channels, network_input, with_shapes
 from aib_mm.interpret.localization import map_on_image
 from aib_mm.interpret.overlay import overlay
 
@@ -29,9 +29,9 @@ class AttentionVisualizationHook(AttentionFieldsHook):
 
     For any config of any host, through ``visualizer``: what ``vis_backends`` it has
     (local files, TensorBoard, …) get one picture an image, named
-    ``attention_<file name>``: the image as the network saw it, the mean attention over
-    it, and the std. The step is the number of training iterations, so that one sees the
-    attention develop.
+    ``attention_<number>_<file name>``: the image as the network saw it, the mean
+    attention over it, and the std. The step is the number of training iterations, so
+    that one sees the attention develop.
 
     It writes ``attention_mean`` and ``attention_std`` into the data samples, as
     ``AttentionFieldsHook`` does, and warns where that one would.
@@ -102,9 +102,11 @@ class AttentionVisualizationHook(AttentionFieldsHook):
             due = number % self.interval == 0 and number < self.images * self.interval
             if due and 'attention_mean' in sample:
                 meta = with_shapes(sample.metainfo, inputs)
-                image = network_input(inputs, meta, preprocessor)
                 path = meta.get('img_path')
-                name = f'{number:05d}' if path is None else Path(path).stem
+                is_bgr = path is not None or exchanges_channels(preprocessor)
+                image = network_input(inputs, meta, is_bgr)
+                # Two folders may hold images of one name.
+                name = f'{number:05d}' + (f'_{Path(path).stem}' if path else '')
                 maps = (
                     map_on_image(values.float().cpu(), meta, 'img_shape').numpy()
                     for values in (sample.attention_mean, sample.attention_std)

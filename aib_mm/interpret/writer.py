@@ -87,6 +87,7 @@ class ResultWriter:
         self._room = threading.Semaphore(threads * _WAITING_PER_THREAD)
         self._written: list[Future[tuple[dict[str, Any], Entry | None, float]]] = []
         self._failures: list[Failure] = []
+        self._folders: set[str] = set()
 
     def __enter__(self) -> 'ResultWriter':
         return self
@@ -112,21 +113,29 @@ class ResultWriter:
         elif self.out_dir is not None:
             self._room.acquire()
             shown = len(self._written) < self.page_images
-            self._written.append(
-                self._pool.submit(self._write, self.out_dir, result, shown)
-            )
+            folder = self.out_dir / self._folder(result.name)
+            self._written.append(self._pool.submit(self._write, folder, result, shown))
             for earlier in self._written[-2 * _WAITING_PER_THREAD :]:
                 if earlier.done():
                     earlier.result()
 
+    def _folder(self, name: str) -> str:
+        """Of an image, also of one in a folder of its own; no two have the same."""
+        plain = name.replace('/', '__')
+        folder, count = plain, 1
+        while folder in self._folders:
+            count += 1
+            folder = f'{plain} ({count})'
+        self._folders.add(folder)
+        return folder
+
     def _write(
-        self, out_dir: Path, result: AttentionResult, shown: bool
+        self, folder: Path, result: AttentionResult, shown: bool
     ) -> tuple[dict[str, Any], Entry | None, float]:
         try:
             with self._drawing:
                 begin = time.perf_counter()
                 drawn = self._draw(result)
-            folder = out_dir / folder_name(result.name)
             folder.mkdir(parents=True, exist_ok=True)
             for name, picture in self._pictures(result).items():
                 _save(folder / f'{name}.png', picture)
@@ -228,11 +237,6 @@ def arrays(result: AttentionResult) -> dict[str, np.ndarray]:
     if result.consistency is not None:
         found['consistency'] = result.consistency
     return {name: np.asarray(value) for name, value in found.items()}
-
-
-def folder_name(name: str) -> str:
-    """One folder for an image, also for one in a folder of its own."""
-    return name.replace('/', '__')
 
 
 def _limits(*values: np.ndarray) -> tuple[float, float]:

@@ -47,6 +47,7 @@ class GaussianDecodeHead:
             resolution of the logits.
         std_kernel_size: see ``GaussianConv``.
         std_shift: see ``GaussianLayer``.
+        std_groups: see ``GaussianConv``.
         aib_loss: config of ``AIBLoss``.
         args, kwargs: as the host's head.
 
@@ -66,6 +67,7 @@ class GaussianDecodeHead:
         average: str = 'logit',
         std_kernel_size: int = 1,
         std_shift: float = 5.0,
+        std_groups: int = 1,
         aib_loss: dict | None = None,
         **kwargs: Any,
     ) -> None:
@@ -80,7 +82,7 @@ class GaussianDecodeHead:
         layer = self.get_submodule(self.last_layer)
         # The host's forward then ends with what that layer would see.
         setattr(self.get_submodule(holder), name, nn.Identity())
-        self.latent = GaussianConv(layer, std_kernel_size, std_shift)
+        self.latent = GaussianConv(layer, std_kernel_size, std_shift, std_groups)
         self.aib_loss = build_part(aib_loss or dict(type='AIBLoss'))
         self.aib_loss.check_encoder(self.latent)
 

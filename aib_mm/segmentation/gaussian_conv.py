@@ -18,16 +18,24 @@ class GaussianConv(GaussianLayer):
         std_kernel_size: of the conv of the std, odd. The paper does not say; 1 makes it
             cheap, since this layer is where most of UPerHead's operations are.
         std_shift: see ``GaussianLayer``.
+        std_groups: of that conv. A UPerHead's input is four levels side by side: with
+            4 groups each quarter of the latent takes its std from one of them, for a
+            quarter of the operations.
 
     Raises:
         ValueError: a layer that is no ``ConvModule``, or whose activation is not last;
-            an impossible kernel size.
+            an impossible kernel size or number of groups.
     """
 
     def __init__(
-        self, layer: nn.Module, std_kernel_size: int = 1, std_shift: float = 5.0
+        self,
+        layer: nn.Module,
+        std_kernel_size: int = 1,
+        std_shift: float = 5.0,
+        std_groups: int = 1,
     ) -> None:
         check_count('std_kernel_size', std_kernel_size, 1)
+        check_count('std_groups', std_groups, 1)
         if std_kernel_size % 2 == 0:
             raise ValueError(f'std_kernel_size must be odd, got {std_kernel_size}')
         if not isinstance(layer, ConvModule) or layer.order[-1] != 'act':
@@ -35,11 +43,17 @@ class GaussianConv(GaussianLayer):
                 'the last layer before conv_seg must be a ConvModule that ends with '
                 f'its activation, got {layer}: set last_layer to the name of such a one'
             )
+        if layer.in_channels % std_groups or layer.out_channels % std_groups:
+            raise ValueError(
+                f'std_groups={std_groups} must divide the {layer.in_channels} channels '
+                f'before the latent and its {layer.out_channels}'
+            )
         std = nn.Conv2d(
             layer.in_channels,
             layer.out_channels,
             std_kernel_size,
             padding=std_kernel_size // 2,
+            groups=std_groups,
         )
         super().__init__(layer, std, std_shift)
         self._activates = layer.with_activation

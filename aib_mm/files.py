@@ -1,0 +1,62 @@
+"""Files that are whole or as they were before, and JSON that every reader takes."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+#: End of the names under which files are written.
+PART = '.part'
+
+
+def write_atomically(path: str | Path, content: bytes | str) -> None:
+    """Write a file in full, or leave what was there before.
+
+    It is written beside its place, brought to the disk and renamed. A killed process
+    leaves at most a file whose name ends in ``PART``.
+
+    Args:
+        path: of the file; its folder is made where there is none.
+        content: text is written as UTF-8.
+
+    Raises:
+        OSError: it cannot be written; the disk is full, for instance.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Two processes may write the same file.
+    part = path.with_name(f'{path.name}.{os.getpid()}{PART}')
+    try:
+        with part.open('wb') as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave the name without bytes
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def json_text(content: Any) -> str:
+    """Indented JSON; numbers that are not finite, which it does not have, are null.
+
+    Args:
+        content: plain containers; numbers and arrays may be numpy's or torch's.
+    """
+    return json.dumps(finite(content), indent=2, allow_nan=False) + '\n'
+
+
+def finite(content: Any) -> Any:
+    """Plain containers with None for every number that is not finite."""
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    if hasattr(content, 'tolist'):  # numpy's and torch's
+        return finite(content.tolist())
+    if isinstance(content, Real) and not math.isfinite(content):
+        return None
+    return content
