@@ -48,6 +48,11 @@ def mean_cell(values: Sequence[float], digits: int) -> str:
     return f'{mean} ± {np.std(values, ddof=1):.{digits}f}'
 
 
+def percent_cell(shares: Sequence[float]) -> str:
+    """``mean_cell`` of shares in [0, 1], in percent; NaN is left out."""
+    return mean_cell([100 * share for share in shares if share == share], 2)
+
+
 def digits_for(values: Sequence[float]) -> int:
     """Shares in [0, 1] get three digits, percentages and other numbers two."""
     return 3 if all(abs(value) <= 1 for value in values) else 2

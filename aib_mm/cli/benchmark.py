@@ -1,7 +1,6 @@
 """``tools/benchmark.py``: what configs cost, as ratios to a first one in one run."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from aib_mm.cli.grid_results import machine
 from aib_mm.cli.grid_rows import read_rows
 from aib_mm.cli.suite import GROUPS, suite
 from aib_mm.cli.toolkits import UsageError, toolkit_of
+from aib_mm.files import json_text, write_atomically
 from aib_mm.tables import Table, markdown, terminal_table
 
 PLAIN_WIDTH = 240  # of the table where the output is no terminal
@@ -229,10 +229,10 @@ def _write(
     )
     for path in map(Path, args.out):
         if path.suffix == '.json':
-            text = json.dumps(dict(about=about, configs=content), indent=2) + '\n'
+            text = json_text(dict(about=about, configs=content))
         else:
             text = markdown(table, notes)
-        path.write_text(text, encoding='utf-8')
+        write_atomically(path, text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,6 @@
 """``tools/interpretability.py``: does attention stay on an edited image? (Table 8)"""
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from aib_mm.cli.interpretability_options import make_parser, read_titles
 from aib_mm.cli.interpretability_results import Checkpoint, InterpretabilityResults
 from aib_mm.cli.interpretability_run import ImageSettings, Subject
 from aib_mm.cli.toolkits import UsageError
+from aib_mm.files import json_text, write_atomically
 from aib_mm.interpret.edits import (
     ColorBlock,
     Edit,
@@ -144,9 +144,8 @@ def _write(
         console.print(title, highlight=False)
         console.print(terminal_table(table))
     out = Path(args.out)
-    markdown, content = results.as_markdown(), json.dumps(results.as_json(), indent=2)
-    (out / 'interpretability.md').write_text(markdown, encoding='utf-8')
-    (out / 'interpretability.json').write_text(f'{content}\n', encoding='utf-8')
+    write_atomically(out / 'interpretability.md', results.as_markdown())
+    write_atomically(out / 'interpretability.json', json_text(results.as_json()))
     print(f'{out}: interpretability.md, interpretability.json')
 
 

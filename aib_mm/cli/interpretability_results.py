@@ -1,6 +1,5 @@
 """Figures of Table 8 from what was measured, as tables and as JSON."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,7 @@ from aib_mm.interpret.consistency import (
     consistency_curve,
     consistency_score,
 )
-from aib_mm.tables import Column, Table, markdown, mean_cell
+from aib_mm.tables import Column, Table, markdown, percent_cell
 
 CURVE = [round(0.01 * step, 2) for step in range(101)]
 
@@ -60,9 +59,9 @@ class Checkpoint:
                 name: dict(
                     accuracy=_share(edited.predicted == self.originals.labels),
                     prediction_consistent=_share(self.same(name)),
-                    score={str(t): _known(self.score(name, t)) for t in thresholds},
-                    area=_known(self.area(name)),
-                    curve=[*map(_known, self.curve(name))],
+                    score={str(t): self.score(name, t) for t in thresholds},
+                    area=self.area(name),
+                    curve=list(self.curve(name)),
                 )
                 for name, edited in self.edited.items()
             },
@@ -136,19 +135,10 @@ class InterpretabilityResults:
             ]
             if accuracy:
                 columns.insert(0, [found.accuracy for found in checkpoints])
-            rows.append([title, *map(_percent_cell, columns)])
+            rows.append([title, *map(percent_cell, columns)])
         heads = ['model', *(['accuracy'] if accuracy else []), *self.edits]
         return Table([Column(head) for head in heads], rows)
 
 
 def _share(flags: Any) -> float:
     return float(flags.sum()) / len(flags)
-
-
-def _percent_cell(shares: Sequence[float]) -> str:
-    return mean_cell([100 * share for share in shares if not math.isnan(share)], 2)
-
-
-def _known(share: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(share) else share

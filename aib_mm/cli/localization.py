@@ -1,7 +1,6 @@
 """``tools/localization.py``: do maps lie on the object, does the prediction on them?"""
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from aib_mm.cli.localization_options import make_parser
 from aib_mm.cli.localization_results import LocalizationResults, LocatedCheckpoint
 from aib_mm.cli.localization_run import LocatedSubject, MeasureSettings
 from aib_mm.cli.toolkits import UsageError
+from aib_mm.files import json_text, write_atomically
 from aib_mm.interpret.localization import check_threshold
 from aib_mm.tables import terminal_table
 
@@ -108,9 +108,8 @@ def _write(
     results = LocalizationResults(models, about, _notes(args, models, command))
     console.print(terminal_table(results.table()))
     out = Path(args.out)
-    markdown, content = results.as_markdown(), json.dumps(results.as_json(), indent=2)
-    (out / 'localization.md').write_text(markdown, encoding='utf-8')
-    (out / 'localization.json').write_text(f'{content}\n', encoding='utf-8')
+    write_atomically(out / 'localization.md', results.as_markdown())
+    write_atomically(out / 'localization.json', json_text(results.as_json()))
     print(f'{out}: localization.md, localization.json')
 
 

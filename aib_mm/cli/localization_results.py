@@ -9,7 +9,7 @@ import numpy as np
 
 from aib_mm.cli.grid_results import machine
 from aib_mm.cli.localization_run import Located
-from aib_mm.tables import Column, Table, markdown, mean_cell
+from aib_mm.tables import Column, Table, markdown, percent_cell
 
 MEASURES = {
     'energy': 'energy on object',
@@ -50,11 +50,11 @@ class LocatedCheckpoint:
             images=len(first.labels),
             without_object=int(np.isnan(first.area).sum()),
             accuracy=float((first.labels == first.predicted).mean()),
-            **{key: _known(self.mean(any_map, key)) for key in _OF_IMAGES},
+            **{key: self.mean(any_map, key) for key in _OF_IMAGES},
             maps={
                 name: dict(
                     title=self.titles[name],
-                    **{key: _known(self.mean(name, key)) for key in MEASURES},
+                    **{key: self.mean(name, key) for key in MEASURES},
                 )
                 for name in self.located
             },
@@ -81,7 +81,7 @@ class LocalizationResults:
         for title, checkpoints in self.models.items():
             for name, map_title in checkpoints[0].titles.items():
                 cells = [
-                    _percent_cell([found.mean(name, key) for found in checkpoints])
+                    percent_cell([found.mean(name, key) for found in checkpoints])
                     for key in MEASURES
                 ]
                 rows.append([title, map_title, *cells])
@@ -101,12 +101,3 @@ class LocalizationResults:
                 for title, checkpoints in self.models.items()
             },
         )
-
-
-def _percent_cell(shares: Sequence[float]) -> str:
-    return mean_cell([100 * share for share in shares if not math.isnan(share)], 2)
-
-
-def _known(share: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(share) else share

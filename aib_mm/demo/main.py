@@ -1,7 +1,6 @@
 """``tools/demo.py``: make the data, train, test, compare, draw."""
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from aib_mm.demo.results import (
     report_sections,
 )
 from aib_mm.demo.runs import Outcome, Task, finished_training, test, train
+from aib_mm.files import json_text, write_atomically
 from aib_mm.interpret.report import write_report
 from aib_mm.tables import markdown, terminal_table
 from aib_mm.version import __version__
@@ -236,9 +236,8 @@ def _write(
     console.print(terminal_table(table))
     for note in notes:
         console.print(note, highlight=False)
-    results = json.dumps(as_json(outcomes, about), indent=2) + '\n'
-    (out / 'results.json').write_text(results, encoding='utf-8')
-    (out / 'results.md').write_text(markdown(table, notes), encoding='utf-8')
+    write_atomically(out / 'results.json', json_text(as_json(outcomes, about)))
+    write_atomically(out / 'results.md', markdown(table, notes))
     write_report(
         out / 'report.html',
         title=TITLE,

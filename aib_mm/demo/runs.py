@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import mmengine
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -23,6 +22,7 @@ from aib_mm.attention import AIBAttention
 from aib_mm.cli.common import fingerprint, load_config
 from aib_mm.demo.models import DemoModel, config_path
 from aib_mm.demo.progress import ProgressHook
+from aib_mm.files import json_text, write_atomically
 from aib_mm.interpret.recording import AttentionRecord, record_attention
 
 TRAINING = 'training.json'
@@ -177,7 +177,7 @@ def train(task: Task, progress: Progress) -> Training:
         images=runner.max_epochs * len(runner.train_dataloader.dataset),
         peak_memory=torch.cuda.max_memory_allocated() >> 20 if on_gpu else None,
     )
-    mmengine.dump(asdict(training), str(note), indent=2)
+    write_atomically(note, json_text(asdict(training)))
     return training
 
 

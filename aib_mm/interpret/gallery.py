@@ -16,6 +16,7 @@ from PIL import Image
 
 from aib_mm.interpret.inputs import Failure
 from aib_mm.interpret.outcome import Outcome
+from aib_mm.interpret.pages import write_page
 from aib_mm.interpret.report import MEAN_COLORS, STD_COLORS, gradient, map_uri
 from aib_mm.interpret.result import AttentionResult, Map, Pixels
 
@@ -117,17 +118,7 @@ def write_gallery(
         min((float(part.min()) for part in means), default=0.0),
         max((float(part.max()) for part in means), default=1.0),
     )
-    # Here, as importing it takes as long as half of this package.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
+    helpers = dict(
         map_uri=map_uri,
         gradient=gradient,
         number=number,
@@ -138,7 +129,10 @@ def write_gallery(
         measure_texts=_MEASURES,
         class_name=lambda i: classes[i] if 0 <= i < len(classes) else str(i),
     )
-    page = environment.get_template('gallery.html').render(
+    write_page(
+        path,
+        'gallery.html',
+        helpers,
         title=title,
         entries=entries,
         thirds=thirds([one.consistency for one in entries]),
@@ -158,8 +152,6 @@ def write_gallery(
         predicted_classes=_classes(one.outcome.predicted for one in entries),
         right_from=right_from,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding='utf-8')
 
 
 #: What a measure is called, and what it is.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aib_mm.interpret.overlay import palette
+from aib_mm.interpret.pages import write_page
 from aib_mm.tables import Table
 
 MEAN_COLORS = 'viridis'
@@ -136,17 +137,7 @@ def write_report(
                 f'cases of {model.title!r}: some have attention_mean and some do not'
             )
     _check_shared(models)
-    # Here, as importing it takes as long as half of this package.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
+    helpers = dict(
         image_uri=image_uri,
         map_uri=map_uri,
         outline=outline,
@@ -155,7 +146,10 @@ def write_report(
         mean_colors=MEAN_COLORS,
         std_colors=STD_COLORS,
     )
-    page = environment.get_template('report.html').render(
+    write_page(
+        path,
+        'report.html',
+        helpers,
         title=title,
         introduction=introduction,
         table=table,
@@ -163,8 +157,6 @@ def write_report(
         models=models,
         classes=classes,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding='utf-8')
 
 
 def image_uri(image: NDArray[np.uint8]) -> str:

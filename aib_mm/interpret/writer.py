@@ -1,7 +1,5 @@
 """Results of an ``AttentionInferencer`` as pictures, arrays, JSON and one page."""
 
-import json
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from aib_mm.errors import check_count
+from aib_mm.files import json_text, write_atomically
 from aib_mm.interpret.gallery import (
     BITS_COLORS,
     MEAN_COLORS,
@@ -142,7 +141,7 @@ class ResultWriter:
             _save(folder / 'prediction.png', drawn)
             np.savez_compressed(folder / 'arrays.npz', **arrays(result))
             entry = make_entry(result, drawn, self.right_from) if shown else None
-            row = {k: _finite(v) for k, v in self._row(result).items()}
+            row = self._row(result)
             return dict(row, folder=folder.name), entry, time.perf_counter() - begin
         finally:
             self._room.release()
@@ -198,8 +197,7 @@ class ResultWriter:
             images=[row for row, _, _ in done],
             failures=[failure._asdict() for failure in self._failures],
         )
-        text = json.dumps(summary, indent=1, allow_nan=False)
-        (out_dir / SUMMARY).write_text(text + '\n', encoding='utf-8')
+        write_atomically(out_dir / SUMMARY, json_text(summary))
         write_gallery(
             out_dir / PAGE,
             title=self.title,
@@ -244,11 +242,6 @@ def _limits(*values: np.ndarray) -> tuple[float, float]:
     low = float(min(v.min() for v in values))
     high = float(max(v.max() for v in values))
     return low, high if high > low else low + 1.0
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _save(path: Path, picture: Pixels) -> None:

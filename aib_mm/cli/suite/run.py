@@ -1,6 +1,5 @@
 """Runs the groups of rows, and prints and writes their table."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +13,7 @@ import aib_mm.cli.suite.models as models
 import aib_mm.cli.suite.quantizer as quantizer
 from aib_mm.cli.benchmark_suite import LEAST_ROUNDS, SuiteRow, suite_table
 from aib_mm.cli.grid_results import machine
+from aib_mm.files import json_text, write_atomically
 from aib_mm.hosts import is_installed
 from aib_mm.tables import markdown, terminal_table
 
@@ -82,8 +82,7 @@ def suite(
     for path in out:
         if path.suffix == '.json':
             about = dict(command=command, rounds=rounds, threads=threads, **facts)
-            content = dict(about=about, rows=[row.as_json() for row in rows])
-            text = json.dumps(content, indent=2) + '\n'
+            text = json_text(dict(about=about, rows=[row.as_json() for row in rows]))
         else:
             text = markdown(table, notes)
-        path.write_text(text, encoding='utf-8')
+        write_atomically(path, text)
