@@ -188,6 +188,7 @@ def test_an_optimizer_constructor_of_the_host_is_found(tmp_path: Path) -> None:
     assert found['samples'] == dict(L_a=2, L_z=1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec('mmdet') is None, reason='needs mmdet')
 def test_foreign_heads_get_their_hook_and_a_profile_is_printed(
     tmp_path: Path, repo: Path
