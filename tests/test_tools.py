@@ -1,7 +1,6 @@
 """tools/train.py and tools/test.py: real commands, options, hosts and users' errors."""
 
 import ast
-import importlib.metadata
 import importlib.util
 import json
 import os
@@ -14,6 +13,7 @@ import pytest
 import torch
 from cifar_files import environment, use_files, write_cifar10, write_cifar100
 from mmengine.config import Config
+from test_aib_classifiers import mim_name
 
 from aib_mm.cli import test as test_program
 from aib_mm.cli import train as train_program
@@ -138,7 +138,7 @@ def test_mim(folder):
     pytest.importorskip('mim')
     mim = [sys.executable, '-m', 'mim']
     common = ['--gpus', '0', '--launcher', 'none', '--work-dir', 'mim']
-    package = importlib.metadata.distribution('mmpretrain').metadata['Name']
+    package = mim_name('mmpretrain')
     ok(call(folder, *mim, 'train', package, TINY, *common))
     checkpoint = ['--checkpoint', 'mim/epoch_1.pth']
     output = call(folder, *mim, 'test', package, TINY, *checkpoint, *common)
