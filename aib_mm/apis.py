@@ -17,10 +17,11 @@ from torch import nn
 
 from aib_mm.attention import attention_modules
 from aib_mm.errors import DataError, check_count, choose
-from aib_mm.interpret.host_config import innermost_dataset
-from aib_mm.interpret.host_inferencer import HostInferencer
-from aib_mm.interpret.information import information_of_images, record_latents
-from aib_mm.interpret.inputs import (
+from aib_mm.interpret.draw.writer import ResultWriter
+from aib_mm.interpret.record.host_config import innermost_dataset
+from aib_mm.interpret.record.host_inferencer import HostInferencer
+from aib_mm.interpret.record.information import information_of_images, record_latents
+from aib_mm.interpret.record.inputs import (
     Failure,
     ImageInput,
     Item,
@@ -30,7 +31,8 @@ from aib_mm.interpret.inputs import (
     load_batches,
     network_input,
 )
-from aib_mm.interpret.recording import record_attention
+from aib_mm.interpret.record.recording import record_attention
+from aib_mm.interpret.record.windows import slide_windows
 from aib_mm.interpret.result import (
     AttentionResult,
     InferenceError,
@@ -38,8 +40,6 @@ from aib_mm.interpret.result import (
     levels_of,
     of_image,
 )
-from aib_mm.interpret.windows import slide_windows
-from aib_mm.interpret.writer import ResultWriter
 
 SPLITS = ('train', 'val', 'test')
 

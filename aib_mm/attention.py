@@ -14,20 +14,21 @@ from functools import partial
 from typing import Any
 
 import torch
-from mmengine.model import BaseModule, ModuleList, is_model_wrapper
+from mmengine.model import BaseModule, ModuleList
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from aib_mm import gaussian
-from aib_mm.attended import (
+from aib_mm.errors import check_count, choose
+from aib_mm.features import (
     AttendedFeatures,
     AttentionMaps,
     AttentionModule,
     Samples,
 )
-from aib_mm.errors import check_count, choose
 from aib_mm.modulation import build_modulation
 from aib_mm.registry import build_part
+from aib_mm.utils.wrappers import unwrapped
 
 STD_SOURCES = ('input', 'mean')
 
@@ -367,13 +368,6 @@ def attention_modules(model: nn.Module) -> dict[str, AttentionModule]:
             'add one, such as AIBAttention as its neck'
         )
     return found
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself, where a Runner has wrapped it for several processes."""
-    inner = model.module if is_model_wrapper(model) else model
-    assert isinstance(inner, nn.Module)
-    return inner
 
 
 def _mapped(levels: Sequence[Any], map_level: int | None) -> Sequence[Any]:

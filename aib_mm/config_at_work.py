@@ -5,16 +5,9 @@ from types import FrameType
 
 from mmengine.config import Config
 
-from aib_mm.config_places import (
-    Cause,
-    deepest,
-    module_in_use,
-    node_at,
-    part_in_use,
-    type_name,
-    walk,
-)
+from aib_mm.diagnosis.places import Cause, deepest, module_in_use, node_at, part_in_use
 from aib_mm.errors import describe
+from aib_mm.utils.configs import type_name, walk
 
 _WORKER = 'in DataLoader worker process'
 

@@ -9,6 +9,10 @@ from types import FrameType
 _LENGTH = 300  # of a foreign message
 
 
+class UsageError(Exception):
+    """A user's mistake: shown as one line, without a traceback."""
+
+
 class DataError(RuntimeError):
     """Files of a data set are missing, damaged or not what they should be.
 

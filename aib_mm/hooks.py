@@ -11,15 +11,16 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from aib_mm.attended import (
+from aib_mm.attention import attention_modules
+from aib_mm.errors import check_count, check_weight
+from aib_mm.features import (
     AttendedFeatures,
     AttentionMaps,
     AttentionModule,
     WithAttention,
 )
-from aib_mm.attention import attention_modules, unwrapped
-from aib_mm.errors import check_count, check_weight
 from aib_mm.quantizer import anchor_usage, perplexity
+from aib_mm.utils.wrappers import unwrapped
 
 
 class _ForwardObserver(Hook):

@@ -30,7 +30,7 @@ from torch import distributed, nn
 from torch import multiprocessing as mp
 from torch.nn.modules.batchnorm import _NormBase
 
-from aib_mm.distributed import prepare_cpu_distributed, shut_down
+from aib_mm.training.distributed import prepare_cpu_distributed, shut_down
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from mmpretrain.structures import DataSample
 
 from aib_mm.attention import AIBAttention
 from aib_mm.classification import AIBClsHead
-from aib_mm.classification.adaptive import AdaptiveSampling, by_count, spread
+from aib_mm.classification.heads.adaptive import AdaptiveSampling, by_count, spread
 from aib_mm.interpret import SamplesDrawn
 
 pytestmark = pytest.mark.usefixtures('mmpretrain_scope')

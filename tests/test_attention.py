@@ -8,8 +8,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-from aib_mm.attended import AttendedFeatures
 from aib_mm.attention import AIBAttention
+from aib_mm.features import AttendedFeatures
 from aib_mm.interpret import record_attention
 from aib_mm.modulation import MODULATIONS, modulate
 from aib_mm.noise import AdditiveNoise

@@ -17,8 +17,8 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 from torch import nn
 
-from aib_mm.attended import AttentionMaps
 from aib_mm.attention import AIBAttention
+from aib_mm.features import AttentionMaps
 from aib_mm.interpret import (
     AttentionFieldsHook,
     combine_levels,

@@ -13,7 +13,6 @@ from mmengine.registry import MODELS, DefaultScope
 from runner_logs import own_loggers
 
 from aib_mm.__main__ import main as aib_mm_main
-from aib_mm.checkpoint import CheckpointError
 from aib_mm.cli import (
     cross_domain,
     interpretability,
@@ -22,6 +21,7 @@ from aib_mm.cli import (
     visualize_attention,
 )
 from aib_mm.cli import test as test_program
+from aib_mm.training.checkpoint import CheckpointError
 
 CONFIG = Path(__file__).with_name('noisy_classifier.py')
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from aib_mm.interpret.baselines import center_map, occlusion_map, random_map
-from aib_mm.interpret.libraries import MissingLibraryError
+from aib_mm.interpret.record.baselines import center_map, occlusion_map, random_map
+from aib_mm.utils.libraries import MissingLibraryError
 
 WEIGHTS = torch.rand(3, 2, 7, 9)  # of K classes, C channels
 

@@ -11,7 +11,7 @@ import pytest
 from cifar_files import environment
 
 from aib_mm.cli import benchmark
-from aib_mm.cli.benchmark_results import Cost, cost_table
+from aib_mm.experiments.cost.results import Cost, cost_table
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 VANILLA = CONFIGS / 'mmpretrain' / 'vgg16-narrow_digitscenes.py'

@@ -21,14 +21,14 @@ from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils import digit_version
 from torch import serialization
 
-from aib_mm.checkpoint import (
+from aib_mm.training.checkpoint import (
     POINTER,
     RESUME_KEYS,
     CheckpointError,
     allow_mmengine_checkpoints,
     check_checkpoint,
 )
-from aib_mm.safe_checkpoint import SafeCheckpointHook
+from aib_mm.training.safe_checkpoint import SafeCheckpointHook
 
 IS_ONEDL = any(
     dist.metadata['Name'] == 'onedl-mmengine'

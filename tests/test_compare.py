@@ -14,8 +14,9 @@ from torch import nn
 
 from aib_mm.__main__ import main
 from aib_mm.attention import AIBAttention
-from aib_mm.compare import KeyReport, Mismatch, compare_keys, report_text
+from aib_mm.diagnosis.compare import report_text
 from aib_mm.encoders import GaussianLayer
+from aib_mm.training.checkpoint_keys import KeyReport, Mismatch, compare_keys
 
 
 class Vanilla(nn.Module):

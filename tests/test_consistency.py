@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aib_mm.interpret.consistency import (
+from aib_mm.interpret.measure.consistency import (
     consistency_area,
     consistency_curve,
     consistency_score,

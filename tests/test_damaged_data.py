@@ -17,8 +17,13 @@ from PIL import Image
 from tiny_runs import count_iterations, tiny_config, train
 
 from aib_mm.cli import train as program
-from aib_mm.damaged_data import CheckSample, check_coco, coco_problems, damage_of
 from aib_mm.errors import DataError
+from aib_mm.training.damaged_data import (
+    CheckSample,
+    check_coco,
+    coco_problems,
+    damage_of,
+)
 
 
 @pytest.fixture
@@ -108,7 +113,7 @@ def test_skipped_samples_are_counted_and_named_once(
 ) -> None:
     lines: list[str] = []
     monkeypatch.setattr(
-        'aib_mm.damaged_data.print_log', lambda line, **_: lines.append(line)
+        'aib_mm.training.damaged_data.print_log', lambda line, **_: lines.append(line)
     )
     check = CheckSample(on_damage='skip')
     missing = [dict(img_path=image.with_name(name)) for name in ('x.jpg', 'y.jpg')]

@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from aib_mm.demo import main as demo_main
-from aib_mm.demo.main import main
-from aib_mm.demo.models import MODELS, config_path
-from aib_mm.demo.results import make_table, report_sections
-from aib_mm.demo.runs import Outcome, Prediction, Task, Training
+from aib_mm.experiments.demo import main as demo_main
+from aib_mm.experiments.demo.main import main
+from aib_mm.experiments.demo.models import MODELS, config_path
+from aib_mm.experiments.demo.results import make_table, report_sections
+from aib_mm.experiments.demo.runs import Outcome, Prediction, Task, Training
 from aib_mm.hosts import HostState
-from aib_mm.tables import ABSENT, markdown, terminal_table
+from aib_mm.utils.tables import ABSENT, markdown, terminal_table
 
 TRAIN, TEST = 64, 32
 BY_NAME = {model.name: model for model in MODELS}

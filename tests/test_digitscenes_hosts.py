@@ -43,7 +43,7 @@ def config(repo: Path, made: Path) -> Config:
 
 
 def build(root: Path, **kwargs: Any) -> Any:
-    from aib_mm.classification.digit_scenes import DigitScenes
+    from aib_mm.classification.datasets.digit_scenes import DigitScenes
 
     return DigitScenes(str(root), **kwargs)
 

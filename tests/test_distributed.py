@@ -13,13 +13,13 @@ from mmengine.config import Config
 from torch import distributed
 from torch import multiprocessing as mp
 
-from aib_mm.distributed import prepare_cpu_distributed, shut_down
+from aib_mm.training.distributed import prepare_cpu_distributed, shut_down
 
 
 @pytest.fixture
 def one_process(monkeypatch):
     """The environment of torchrun with one process, on a machine without a GPU."""
-    monkeypatch.setattr('aib_mm.distributed.get_device', lambda: 'cpu')
+    monkeypatch.setattr('aib_mm.training.distributed.get_device', lambda: 'cpu')
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
@@ -43,7 +43,7 @@ def test_without_launcher_nothing_changes():
 
 
 def test_with_gpu_nothing_changes(monkeypatch):
-    monkeypatch.setattr('aib_mm.distributed.get_device', lambda: 'cuda')
+    monkeypatch.setattr('aib_mm.training.distributed.get_device', lambda: 'cuda')
     cfg = Config(dict(model=dict(type='SyncBN')))
     assert prepare_cpu_distributed(cfg, 'pytorch') is False
     assert cfg.to_dict() == dict(model=dict(type='SyncBN'))

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from aib_mm import doctor, hosts
+from aib_mm import hosts
 from aib_mm.__main__ import main
-from aib_mm.config_check import check_config
+from aib_mm.diagnosis import doctor
+from aib_mm.diagnosis.check import check_config
 
 TINY = """
 default_scope = 'mmengine'

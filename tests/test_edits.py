@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from aib_mm.interpret.edits import (
+from aib_mm.interpret.measure.edits import (
     ColorBlock,
     HighFrequencies,
     LowFrequencies,

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from aib_mm.interpret.faithfulness import (
+from aib_mm.interpret.measure.faithfulness import (
     curve_area,
     deletion_curve,
     insertion_curve,
 )
-from aib_mm.interpret.localization import (
+from aib_mm.interpret.measure.localization import (
     attention_energy,
     attention_iou,
     pointing_game,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from aib_mm.files import json_text, write_atomically
+from aib_mm.utils.files import json_text, write_atomically
 
 
 @pytest.mark.parametrize('content', [b'\x00\xff', 'Fläche'])

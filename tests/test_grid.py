@@ -23,14 +23,14 @@ from cifar_files import TESTS, environment, write_cifar10
 from mmengine.config import Config
 from rich.console import Console
 
-from aib_mm.checkpoint import POINTER, RESUME_KEYS
 from aib_mm.cli import grid
 from aib_mm.cli.grid import main
-from aib_mm.cli.grid_notes import Result, Run, RunFailed, Training, finished
-from aib_mm.cli.grid_progress import position_in
-from aib_mm.cli.grid_results import GridResults
-from aib_mm.cli.grid_run import Execution, Stopped
-from aib_mm.tables import ABSENT
+from aib_mm.experiments.grid.notes import Result, Run, RunFailed, Training, finished
+from aib_mm.experiments.grid.progress import position_in
+from aib_mm.experiments.grid.results import GridResults
+from aib_mm.experiments.grid.run import Execution, Stopped
+from aib_mm.training.checkpoint import POINTER, RESUME_KEYS
+from aib_mm.utils.tables import ABSENT
 
 pytest.importorskip('mmpretrain')
 
@@ -391,7 +391,7 @@ def test_a_full_disk_costs_no_training(tmp_path, monkeypatch):
     class Filling(Rehearsal):
         def _call(self, program, arguments, log_name):
             super()._call(program, arguments, log_name)
-            monkeypatch.setattr('aib_mm.files.os.fsync', full)
+            monkeypatch.setattr('aib_mm.utils.files.os.fsync', full)
             raise RunFailed('train ended with 1', self.run.work_dir / log_name)
 
     made = make_run('a', 0, tmp_path)
@@ -454,7 +454,7 @@ def test_any_error_of_a_run_stops_no_other(tmp_path, monkeypatch):
     content = json.loads(text, parse_constant=pytest.fail)
     assert content['runs'][1]['metrics'] == {'mIoU': None}
     assert f'| b | 1 | {ABSENT} | ' in (tmp_path / 'table.md').read_text()
-    monkeypatch.setattr('aib_mm.files.os.fsync', full)
+    monkeypatch.setattr('aib_mm.utils.files.os.fsync', full)
     assert not grid._write(results, tmp_path, console)
     assert 'are not up to date: OSError' in console.file.getvalue()
     assert (tmp_path / 'results.json').read_text() == text

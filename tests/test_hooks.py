@@ -15,8 +15,8 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
-from aib_mm.attended import AttentionMaps
 from aib_mm.attention import AIBAttention
+from aib_mm.features import AttentionMaps
 from aib_mm.hooks import AIBLossHook, AIBMonitorHook, attention_statistics
 
 TINY = Path(__file__).with_name('tiny_classifier.py')

@@ -235,7 +235,7 @@ def test_writing_that_breaks_off_leaves_the_old_file(tmp_path, monkeypatch) -> N
     def breaks(descriptor: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('aib_mm.files.os.fsync', breaks)
+    monkeypatch.setattr('aib_mm.utils.files.os.fsync', breaks)
     with pytest.raises(KeyboardInterrupt):
         imagenet_weights.save_atomically(dict(state_dict={}), path)
     assert path.read_bytes() == before

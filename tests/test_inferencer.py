@@ -19,18 +19,18 @@ from PIL import Image
 from torch import nn
 
 from aib_mm.apis import AttentionInferencer, InferenceError
-from aib_mm.checkpoint import CheckpointError
 from aib_mm.encoders import Latent, LatentEncoder
 from aib_mm.errors import DataError
 from aib_mm.interpret import map_on_image, record_attention, record_latents
-from aib_mm.interpret.host_config import class_meta
-from aib_mm.interpret.information import (
+from aib_mm.interpret.record.host_config import class_meta
+from aib_mm.interpret.record.information import (
     Information,
     LatentRows,
     information_of_images,
 )
-from aib_mm.interpret.inputs import Failure
+from aib_mm.interpret.record.inputs import Failure
 from aib_mm.interpret.result import agreement, place_information
+from aib_mm.training.checkpoint import CheckpointError
 
 HOSTS = ('mmpretrain', 'mmdet', 'mmseg')
 # A BEiT of fixed size takes square images only.

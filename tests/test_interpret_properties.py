@@ -9,13 +9,13 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from aib_mm.interpret.consistency import (
+from aib_mm.interpret.measure.consistency import (
     NORMALIZATIONS,
     consistency_area,
     consistency_curve,
     map_similarity,
 )
-from aib_mm.interpret.edits import (
+from aib_mm.interpret.measure.edits import (
     high_frequencies,
     low_frequencies,
     occlude_with_color,

@@ -20,12 +20,11 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from aib_mm.cli import interpretability
-from aib_mm.cli.interpretability_model import MapReader, level_of, trained_model
-from aib_mm.cli.interpretability_run import Edited, kept
+from aib_mm.experiments.maps.interpretability_run import Edited, kept
+from aib_mm.experiments.maps.model import MapReader, level_of, trained_model
 from aib_mm.interpret import AttentionFieldsHook, record_attention
-from aib_mm.interpret.class_activation import class_activation, default_layer
-from aib_mm.interpret.consistency import map_similarity
-from aib_mm.interpret.edits import (
+from aib_mm.interpret.measure.consistency import map_similarity
+from aib_mm.interpret.measure.edits import (
     ColorBlock,
     Edit,
     HighFrequencies,
@@ -33,7 +32,8 @@ from aib_mm.interpret.edits import (
     Patch,
     generator_for,
 )
-from aib_mm.interpret.libraries import MissingLibraryError
+from aib_mm.interpret.record.class_activation import class_activation, default_layer
+from aib_mm.utils.libraries import MissingLibraryError
 
 TESTS = Path(__file__).parent
 TOOL = TESTS.parent / 'tools' / 'interpretability.py'
@@ -291,7 +291,9 @@ def test_superfluous_weights_are_a_warning(user: Path, tmp_path: Path) -> None:
     torch.save(content, tmp_path / 'more.pth')
     said: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('aib_mm.checkpoint_fit.print_log', lambda t, **_: said.append(t))
+        patch.setattr(
+            'aib_mm.training.checkpoint_fit.print_log', lambda t, **_: said.append(t)
+        )
         trained_model(Config.fromfile(user / 'aib.py'), str(tmp_path / 'more.pth'))
     assert len(said) == 1 and re.search(r'more\.pth has 1 weights .*: more$', said[0])
 

@@ -18,13 +18,13 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import CheckpointLoader
 from tiny_runs import count_epochs, tiny_config, train
 
-from aib_mm.checkpoint import (
+from aib_mm.training.checkpoint import (
     POINTER,
     RESUME_KEYS,
     check_checkpoint,
     latest_checkpoint,
 )
-from aib_mm.safe_checkpoint import AtomicBackend, SafeCheckpointHook
+from aib_mm.training.safe_checkpoint import AtomicBackend, SafeCheckpointHook
 
 pytest.importorskip('mmpretrain')
 
@@ -62,7 +62,7 @@ def kill_at_write(patch: pytest.MonkeyPatch, number: int) -> None:
         replace(part, path)
 
     patch.setattr(LocalBackend, 'put', put_or_end)
-    patch.setattr('aib_mm.files.os.replace', replace_or_end)
+    patch.setattr('aib_mm.utils.files.os.replace', replace_or_end)
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_latest_checkpoint(
 ) -> None:
     lines: list[str] = []
     monkeypatch.setattr(
-        'aib_mm.checkpoint.print_log', lambda line, **_: lines.append(line)
+        'aib_mm.training.checkpoint.print_log', lambda line, **_: lines.append(line)
     )
     (folder / 'cut.pth').write_bytes((folder / 'a.pth').read_bytes()[:100])
     (folder / POINTER).write_bytes(pointer.format(folder).encode('latin-1'))
@@ -211,7 +211,7 @@ def test_a_full_disk_leaves_the_old_file(
     def full(descriptor: int) -> None:
         raise OSError('No space left on device')
 
-    monkeypatch.setattr('aib_mm.files.os.fsync', full)
+    monkeypatch.setattr('aib_mm.utils.files.os.fsync', full)
     with pytest.raises(OSError, match='No space left'):
         AtomicBackend().put(b'new', path)
     assert path.read_bytes() == b'old'

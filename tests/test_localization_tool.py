@@ -23,12 +23,17 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor, nn
 
 from aib_mm.cli import localization
-from aib_mm.cli.localization_maps import Images, MapMaker
+from aib_mm.experiments.maps.localization_maps import Images, MapMaker
 from aib_mm.interpret import record_attention
-from aib_mm.interpret.baselines import center_map, random_map
-from aib_mm.interpret.edits import generator_for
-from aib_mm.interpret.faithfulness import curve_area, deletion_curve, insertion_curve
-from aib_mm.interpret.localization import dilate, resize_map
+from aib_mm.interpret.measure.edits import generator_for
+from aib_mm.interpret.measure.faithfulness import (
+    curve_area,
+    deletion_curve,
+    insertion_curve,
+)
+from aib_mm.interpret.measure.localization import dilate
+from aib_mm.interpret.record.baselines import center_map, random_map
+from aib_mm.interpret.record.geometry import resize_map
 
 TESTS = Path(__file__).parent
 TOOL = TESTS.parent / 'tools' / 'localization.py'

@@ -21,7 +21,7 @@ from torch import multiprocessing as mp
 
 from aib_mm.cli.common import guarded
 from aib_mm.cli.train import make_parser
-from aib_mm.non_finite import (
+from aib_mm.training.non_finite import (
     NonFiniteLossError,
     NonFiniteLossHook,
     image_names,

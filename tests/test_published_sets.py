@@ -45,7 +45,7 @@ from unchecked_sets import (
 
 import aib_mm.registry
 from aib_mm.classification import STL10, SVHN, CropToBox, CUBWithBoxes
-from aib_mm.classification.published import PublishedFile, provide
+from aib_mm.classification.datasets.published import PublishedFile, provide
 from aib_mm.errors import DataError
 
 BASE = Path(__file__).parents[1] / 'configs/mmpretrain/_base_'

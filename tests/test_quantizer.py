@@ -5,8 +5,8 @@ import math
 import pytest
 import reference
 import torch
-
 from aib_mm.cli.benchmark_suite import peak_bytes
+
 from aib_mm.quantizer import (
     BLOCK,
     VQAnchorQuantizer,

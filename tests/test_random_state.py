@@ -19,10 +19,10 @@ from tiny_runs import Run, count_epochs, count_iterations, tiny_config, train
 from torch import distributed, serialization
 from torch import multiprocessing as mp
 
-from aib_mm.checkpoint import allow_mmengine_checkpoints
 from aib_mm.cli.train import main
-from aib_mm.distributed import shut_down
-from aib_mm.random_state import random_state, set_random_state
+from aib_mm.training.checkpoint import allow_mmengine_checkpoints
+from aib_mm.training.distributed import shut_down
+from aib_mm.training.random_state import random_state, set_random_state
 
 
 def draw() -> tuple:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aib_mm.interpret.report import (
+from aib_mm.interpret.draw.report import (
     Case,
     ModelCases,
     image_uri,
@@ -20,7 +20,7 @@ from aib_mm.interpret.report import (
     top_scores,
     write_report,
 )
-from aib_mm.tables import Column, Table
+from aib_mm.utils.tables import Column, Table
 
 CLASSES = ('cat', 'dog', '<i>&')
 EVIL = '<script>alert("x")</script>'

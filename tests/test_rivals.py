@@ -16,7 +16,6 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from aib_mm.attended import AttentionMaps, WithAttention
 from aib_mm.classification import (
     ABNHead,
     CAMHead,
@@ -26,6 +25,7 @@ from aib_mm.classification import (
 )
 from aib_mm.classification.rivals import ABNBranch, ClassActivation
 from aib_mm.classification.rivals.cam_head import class_activation_map
+from aib_mm.features import AttentionMaps, WithAttention
 from aib_mm.interpret import AttentionFieldsHook, record_attention
 
 pytestmark = pytest.mark.usefixtures('mmpretrain_scope')

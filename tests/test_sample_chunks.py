@@ -13,8 +13,8 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from aib_mm.attended import all_samples, sample_chunks
 from aib_mm.attention import AIBAttention
+from aib_mm.features import all_samples, sample_chunks
 from aib_mm.interpret import information_of_images, record_latents
 
 CONFIGS = Path(__file__).parents[1] / 'configs'

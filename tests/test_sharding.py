@@ -12,16 +12,16 @@ from mmengine.registry import FUNCTIONS, MODELS, STRATEGIES, DefaultScope
 from tiny_runs import count_iterations, tiny_config
 from torch import nn
 
-from aib_mm.cli.strategies import (
+from aib_mm.errors import UsageError
+from aib_mm.training.non_finite import NonFiniteLossHook
+from aib_mm.training.random_state import RandomStateHook
+from aib_mm.training.sharding import AIBFSDPStrategy, wrap_layers
+from aib_mm.training.strategies import (
     SAFEGUARDS,
     check_launcher,
     safeguards,
     saves_folders,
 )
-from aib_mm.cli.toolkits import UsageError
-from aib_mm.non_finite import NonFiniteLossHook
-from aib_mm.random_state import RandomStateHook
-from aib_mm.sharding import AIBFSDPStrategy, wrap_layers
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / 'configs' / 'mmseg'

@@ -17,7 +17,7 @@ from test_aib_classifiers import mim_name
 
 from aib_mm.cli import test as test_program
 from aib_mm.cli import train as train_program
-from aib_mm.cli.toolkits import UsageError
+from aib_mm.errors import UsageError
 
 TINY = Path(__file__).with_name('tiny_classifier.py')
 HOSTS = ('mmpretrain', 'mmdet', 'mmseg')
@@ -275,7 +275,7 @@ ERRORS = [
 @pytest.mark.parametrize(('program', 'arguments', 'message'), ERRORS)
 def test_users_errors(place, monkeypatch, capsys, program, arguments, message):
     monkeypatch.setattr('aib_mm.cli.train.get_device', lambda: 'cpu')
-    monkeypatch.setattr('aib_mm.distributed.get_device', lambda: 'cpu')
+    monkeypatch.setattr('aib_mm.training.distributed.get_device', lambda: 'cpu')
     for name in ('RANK', 'WORLD_SIZE'):
         monkeypatch.delenv(name, raising=False)
     (place / 'broken.py').write_text('a = (\n')

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from aib_mm.config_check import check_config
+from aib_mm.diagnosis.check import check_config
 
 DOCS = Path(__file__).parents[1] / 'docs'
 TASKS = {'classification': 'mmpretrain', 'detection': 'mmdet', 'segmentation': 'mmseg'}

@@ -11,7 +11,7 @@ from tiny_runs import TASKS, count_iterations, tiny_config, train
 from torch import distributed
 from torch import multiprocessing as mp
 
-from aib_mm.distributed import shut_down
+from aib_mm.training.distributed import shut_down
 
 STEPS = 5
 WATCHED = ('_mean', '_std', '_perplexity')

@@ -15,13 +15,11 @@ from mmengine.structures import BaseDataElement
 from noise_replay import Noise
 from torch import Tensor
 
-from aib_mm.interpret.uncertainty import (
+from aib_mm.entropy import entropy, mutual_information, predictive_entropy
+from aib_mm.interpret.measure.uncertainty import (
     PredictionUncertainty,
-    entropy,
     error_detection_auroc,
     expected_calibration_error,
-    mutual_information,
-    predictive_entropy,
 )
 
 LN2 = math.log(2)

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from test_attention_fields import detector  # noqa: F401
 
 from aib_mm.interpret import AttentionVisualizationHook, overlay
-from aib_mm.interpret.inputs import exchanges_channels, network_input
+from aib_mm.interpret.record.inputs import exchanges_channels, network_input
 
 BACKENDS = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
 

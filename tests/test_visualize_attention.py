@@ -16,7 +16,7 @@ from PIL import Image
 from test_aib_classifiers import run
 
 from aib_mm.cli.visualize_attention import main
-from aib_mm.interpret.gallery import (
+from aib_mm.interpret.draw.gallery import (
     Entry,
     jpeg_uri,
     number,
@@ -25,9 +25,9 @@ from aib_mm.interpret.gallery import (
     thirds,
     write_gallery,
 )
-from aib_mm.interpret.inputs import Failure, Item, load_batches
-from aib_mm.interpret.outcome import Outcome
-from aib_mm.interpret.writer import ResultWriter
+from aib_mm.interpret.draw.writer import ResultWriter
+from aib_mm.interpret.record.inputs import Failure, Item, load_batches
+from aib_mm.interpret.record.outcome import Outcome
 
 pytest.importorskip('mmpretrain')
 

@@ -11,11 +11,11 @@ from mmengine.config import Config
 from torch import Tensor
 
 from aib_mm.apis import AttentionInferencer, InferenceError
-from aib_mm.attended import AttentionMaps
+from aib_mm.features import AttentionMaps
 from aib_mm.interpret import information_of_images
-from aib_mm.interpret.information import LatentRows
+from aib_mm.interpret.record.information import LatentRows
+from aib_mm.interpret.record.windows import Windows, slide_windows
 from aib_mm.interpret.result import levels_of
-from aib_mm.interpret.windows import Windows, slide_windows
 
 PIXELS = 16  # of a window's side, below
 

@@ -1,19 +1,19 @@
 """Parts for mmpretrain; the only folder that imports it."""
 
-from aib_mm.classification.aib_cls_head import AIBClsHead
-from aib_mm.classification.cub import CropToBox, CUBWithBoxes
-from aib_mm.classification.digit_scenes import DigitScenes
-from aib_mm.classification.resnet_stage import ResNetStage
+from aib_mm.classification.backbones.resnet_stage import ResNetStage
+from aib_mm.classification.backbones.vgg import VGGBlocks
+from aib_mm.classification.backbones.wide_resnet import WideResNetBlocks
+from aib_mm.classification.datasets.cub import CropToBox, CUBWithBoxes
+from aib_mm.classification.datasets.digit_scenes import DigitScenes
+from aib_mm.classification.datasets.stl10 import STL10
+from aib_mm.classification.datasets.svhn import SVHN
+from aib_mm.classification.heads.aib_cls_head import AIBClsHead
 from aib_mm.classification.rivals import (
     ABNHead,
     CAMHead,
     LocalAttention,
     ProgressiveAttention,
 )
-from aib_mm.classification.stl10 import STL10
-from aib_mm.classification.svhn import SVHN
-from aib_mm.classification.vgg import VGGBlocks
-from aib_mm.classification.wide_resnet import WideResNetBlocks
 
 __all__ = [
     'STL10',

@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from aib_mm.checkpoint import CheckpointError
-from aib_mm.classification.resnet_stage import ResNetStage
-from aib_mm.compare import read_state_dict
-from aib_mm.config_check import check_config
-from aib_mm.files import write_atomically
+from aib_mm.classification.backbones.resnet_stage import ResNetStage
+from aib_mm.diagnosis.check import check_config
+from aib_mm.training.checkpoint import CheckpointError
+from aib_mm.training.checkpoint_keys import read_state_dict
+from aib_mm.utils.files import write_atomically
 
 _SHOWN_KEYS = 4
 

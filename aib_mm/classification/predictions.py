@@ -7,7 +7,7 @@ from mmpretrain.visualization import UniversalVisualizer
 from numpy.typing import NDArray
 from torch import nn
 
-from aib_mm.interpret.outcome import Outcome
+from aib_mm.interpret.record.outcome import Outcome
 
 #: A prediction belongs to what the pipeline cropped out of the image as well.
 NEEDS_WHOLE_IMAGE = False

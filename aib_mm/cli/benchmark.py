@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from aib_mm.cli.benchmark_model import TRAIN, Job, Subject
-from aib_mm.cli.benchmark_results import (
+from aib_mm.cli.common import guarded, integer
+from aib_mm.errors import UsageError
+from aib_mm.experiments.cost.model import TRAIN, Job, Subject
+from aib_mm.experiments.cost.results import (
     LAYOUTS,
     Cost,
     cost_json,
@@ -19,14 +21,12 @@ from aib_mm.cli.benchmark_results import (
     count_json,
     count_table,
 )
-from aib_mm.cli.benchmark_workers import Workers
-from aib_mm.cli.common import guarded, integer
-from aib_mm.cli.grid_results import machine
-from aib_mm.cli.grid_rows import read_rows
-from aib_mm.cli.suite import GROUPS, suite
-from aib_mm.cli.toolkits import UsageError, toolkit_of
-from aib_mm.files import json_text, write_atomically
-from aib_mm.tables import Table, markdown, terminal_table
+from aib_mm.experiments.cost.workers import Workers
+from aib_mm.experiments.grid.results import machine
+from aib_mm.experiments.grid.rows import read_rows
+from aib_mm.training.toolkits import toolkit_of
+from aib_mm.utils.files import json_text, write_atomically
+from aib_mm.utils.tables import Table, markdown, terminal_table
 
 PLAIN_WIDTH = 240  # of the table where the output is no terminal
 OUT_SUFFIXES = ('.md', '.json')
@@ -42,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         'configs',
-        nargs='*',
+        nargs='+',
         metavar='CONFIG',
         help='config files, or grid files; ratios to the first',
     )
@@ -75,14 +75,6 @@ def make_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='only count parameters and multiply-accumulates: with one sample, and '
         'with as many as each config tests with',
-    )
-    parser.add_argument(
-        '--suite',
-        nargs='*',
-        metavar='GROUP',
-        help='measure the parts of this package against their aims instead: '
-        f'{", ".join(GROUPS)}, or all; takes --rounds, --threads and --out, and no '
-        'configs',
     )
     parser.add_argument('--device', choices=['cpu', 'cuda'], help='a GPU if there is')
     parser.add_argument(
@@ -117,11 +109,6 @@ def make_parser() -> argparse.ArgumentParser:
 def benchmark(args: argparse.Namespace) -> None:
     """Measure as the options say, print and write the table."""
     _check(args)
-    if args.suite is not None:
-        command = ' '.join(['python', *sys.argv])
-        out = [Path(name) for name in args.out]
-        suite(args.suite, args.rounds, args.threads, out, command)
-        return
     device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     jobs = [
         Job(
@@ -158,13 +145,6 @@ def benchmark(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if bool(args.configs) == (args.suite is not None):
-        raise UsageError('give either configs to measure, or --suite')
-    for name in args.suite or []:
-        if name not in GROUPS:
-            raise UsageError(
-                f'--suite {name}: there is no such group; there are {", ".join(GROUPS)}'
-            )
     for name in ('batch', 'rounds', 'threads'):
         if getattr(args, name) < 1:
             raise UsageError(f'--{name} must be at least 1, got {getattr(args, name)}')

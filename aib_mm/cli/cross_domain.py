@@ -19,20 +19,16 @@ from mmengine.dist import is_main_process
 from mmengine.registry import DATASETS, DefaultScope
 from rich.console import Console
 
-from aib_mm.cli.common import (
-    add_shared_options,
-    build_runner,
-    guarded,
-    load_config,
-    set_loader_options,
-)
-from aib_mm.cli.explained import explained
-from aib_mm.cli.grid_results import is_number, machine, seeds_cell
+from aib_mm.cli.common import add_shared_options, guarded
 from aib_mm.cli.test import configure
-from aib_mm.cli.toolkits import UsageError
-from aib_mm.files import json_text, write_atomically
-from aib_mm.random_state import random_state, set_random_state
-from aib_mm.tables import Column, Table, digits_for, markdown, terminal_table
+from aib_mm.diagnosis.configs import load_config
+from aib_mm.diagnosis.explained import explained
+from aib_mm.errors import UsageError
+from aib_mm.experiments.grid.results import is_number, machine, seeds_cell
+from aib_mm.training.random_state import random_state, set_random_state
+from aib_mm.training.runner import build_runner, set_loader_options
+from aib_mm.utils.files import json_text, write_atomically
+from aib_mm.utils.tables import Column, Table, digits_for, markdown, terminal_table
 
 OWN = 'own test set'
 TOP1 = 'accuracy/top1'
@@ -84,10 +80,10 @@ def cross_domain(args: argparse.Namespace) -> None:
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in domains}
     work_dir = Path(runs[0][1].work_dir).parents[1]
     for number, (name, cfg) in enumerate(runs):
-        runner = build_runner(cfg)
-        if not number:  # the Runner has set the processes up, one of which may download
-            check_data(dict(runs[: len(domains)]))
         with explained(cfg):
+            runner = build_runner(cfg)
+            if not number:  # it has set the processes up, one of which may download
+                check_data(dict(runs[: len(domains)]))
             metrics = with_error(runner.test())
         found[name].append(dict(images=len(runner.test_dataloader.dataset), **metrics))
         if is_main_process():

@@ -15,17 +15,18 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import Progress
 
-from aib_mm.cli.common import guarded, integer, load_config
-from aib_mm.cli.grid_guard import environment_of, interruptible, locked
-from aib_mm.cli.grid_notes import Result, Run, RunFailed, finished
-from aib_mm.cli.grid_progress import ShownRun, make_progress, say
-from aib_mm.cli.grid_results import GridResults
-from aib_mm.cli.grid_rows import Row, read_rows
-from aib_mm.cli.grid_run import Execution, Stopped
-from aib_mm.cli.toolkits import UsageError, toolkit_of
-from aib_mm.errors import describe
-from aib_mm.files import json_text, write_atomically
-from aib_mm.tables import markdown, terminal_table
+from aib_mm.cli.common import guarded, integer
+from aib_mm.diagnosis.configs import load_config
+from aib_mm.errors import UsageError, describe
+from aib_mm.experiments.grid.guard import environment_of, interruptible, locked
+from aib_mm.experiments.grid.notes import Result, Run, RunFailed, finished
+from aib_mm.experiments.grid.progress import ShownRun, make_progress, say
+from aib_mm.experiments.grid.results import GridResults
+from aib_mm.experiments.grid.rows import Row, read_rows
+from aib_mm.experiments.grid.run import Execution, Stopped
+from aib_mm.training.toolkits import toolkit_of
+from aib_mm.utils.files import json_text, write_atomically
+from aib_mm.utils.tables import markdown, terminal_table
 
 PLAIN_WIDTH = 240  # of a table of many metrics where the output is no terminal
 INTERRUPTED = 130  # exit code, as of a shell

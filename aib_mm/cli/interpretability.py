@@ -10,30 +10,34 @@ import torch
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from aib_mm.checkpoint import check_checkpoint
-from aib_mm.cli.common import guarded, load_config
+from aib_mm.cli.common import guarded
 from aib_mm.cli.grid import PLAIN_WIDTH
-from aib_mm.cli.grid_progress import say
-from aib_mm.cli.grid_results import machine
-from aib_mm.cli.interpretability_data import (
+from aib_mm.cli.interpretability_options import make_parser, read_titles
+from aib_mm.diagnosis.configs import load_config
+from aib_mm.errors import UsageError
+from aib_mm.experiments.grid.progress import say
+from aib_mm.experiments.grid.results import machine
+from aib_mm.experiments.maps.data import (
     DatasetImages,
     build_dataset,
     loads_bgr,
 )
-from aib_mm.cli.interpretability_model import MapReader, MapSettings
-from aib_mm.cli.interpretability_options import make_parser, read_titles
-from aib_mm.cli.interpretability_results import Checkpoint, InterpretabilityResults
-from aib_mm.cli.interpretability_run import ImageSettings, Subject
-from aib_mm.cli.toolkits import UsageError
-from aib_mm.files import json_text, write_atomically
-from aib_mm.interpret.edits import (
+from aib_mm.experiments.maps.interpretability_results import (
+    Checkpoint,
+    InterpretabilityResults,
+)
+from aib_mm.experiments.maps.interpretability_run import ImageSettings, Subject
+from aib_mm.experiments.maps.model import MapReader, MapSettings
+from aib_mm.interpret.measure.edits import (
     ColorBlock,
     Edit,
     HighFrequencies,
     LowFrequencies,
     Patch,
 )
-from aib_mm.tables import terminal_table
+from aib_mm.training.checkpoint import check_checkpoint
+from aib_mm.utils.files import json_text, write_atomically
+from aib_mm.utils.tables import terminal_table
 
 
 def interpretability(args: argparse.Namespace) -> None:

@@ -4,11 +4,12 @@ import argparse
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from aib_mm.cli.common import CfgOptions, integer
-from aib_mm.cli.toolkits import UsageError
-from aib_mm.interpret.class_activation import METHODS
-from aib_mm.interpret.consistency import NORMALIZATIONS
-from aib_mm.interpret.edits import FITS
+from aib_mm.cli.common import integer
+from aib_mm.diagnosis.configs import CfgOptions
+from aib_mm.errors import UsageError
+from aib_mm.interpret.measure.consistency import NORMALIZATIONS
+from aib_mm.interpret.measure.edits import FITS
+from aib_mm.interpret.record.class_activation import METHODS
 
 
 def make_parser() -> argparse.ArgumentParser:

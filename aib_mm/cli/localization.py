@@ -10,21 +10,25 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from aib_mm.checkpoint import check_checkpoint
-from aib_mm.cli.common import guarded, load_config
-from aib_mm.cli.grid_progress import say
-from aib_mm.cli.grid_results import machine
+from aib_mm.cli.common import guarded
 from aib_mm.cli.interpretability import plain_console, progress_of
-from aib_mm.cli.interpretability_data import build_dataset
 from aib_mm.cli.interpretability_options import read_pairs, read_titles
-from aib_mm.cli.localization_maps import MapMaker, MapOptions
 from aib_mm.cli.localization_options import make_parser
-from aib_mm.cli.localization_results import LocalizationResults, LocatedCheckpoint
-from aib_mm.cli.localization_run import LocatedSubject, MeasureSettings
-from aib_mm.cli.toolkits import UsageError
-from aib_mm.files import json_text, write_atomically
-from aib_mm.interpret.localization import check_threshold
-from aib_mm.tables import terminal_table
+from aib_mm.diagnosis.configs import load_config
+from aib_mm.errors import UsageError
+from aib_mm.experiments.grid.progress import say
+from aib_mm.experiments.grid.results import machine
+from aib_mm.experiments.maps.data import build_dataset
+from aib_mm.experiments.maps.localization_maps import MapMaker, MapOptions
+from aib_mm.experiments.maps.localization_results import (
+    LocalizationResults,
+    LocatedCheckpoint,
+)
+from aib_mm.experiments.maps.localization_run import LocatedSubject, MeasureSettings
+from aib_mm.interpret.measure.localization import check_threshold
+from aib_mm.training.checkpoint import check_checkpoint
+from aib_mm.utils.files import json_text, write_atomically
+from aib_mm.utils.tables import terminal_table
 
 
 def localization(args: argparse.Namespace) -> None:

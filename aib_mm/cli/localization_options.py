@@ -4,7 +4,7 @@ import argparse
 
 from aib_mm.cli.common import integer
 from aib_mm.cli.interpretability_options import add_level_option, add_model_options
-from aib_mm.cli.localization_maps import DEFAULT_MAPS, MAPS
+from aib_mm.experiments.maps.localization_maps import DEFAULT_MAPS, MAPS
 
 
 def make_parser() -> argparse.ArgumentParser:

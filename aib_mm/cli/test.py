@@ -6,28 +6,14 @@ from collections.abc import Sequence
 import mmengine
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.runner import Runner
 
-from aib_mm.checkpoint import check_checkpoint
-from aib_mm.cli.common import (
-    add_shared_options,
-    apply_shared_options,
-    build_runner,
-    guarded,
-    integer,
-    load_config,
-    require,
-    set_loader_options,
-)
-from aib_mm.cli.explained import explained
-from aib_mm.cli.toolkits import (
-    Drawing,
-    UsageError,
-    enable_drawing,
-    enable_tta,
-    toolkit_of,
-)
-from aib_mm.inference import OPTIONS, InferenceHook
+from aib_mm.cli.common import add_shared_options, apply_shared_options, guarded, integer
+from aib_mm.diagnosis.configs import load_config, require
+from aib_mm.diagnosis.explained import explained
+from aib_mm.errors import UsageError
+from aib_mm.training.checkpoint import check_checkpoint
+from aib_mm.training.runner import build_runner, set_loader_options
+from aib_mm.training.toolkits import Drawing, enable_drawing, enable_tta, toolkit_of
 
 _NEEDED = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
 _METRIC_SUFFIXES = ('.json', '.yaml', '.yml', '.pkl', '.pickle')
@@ -68,14 +54,6 @@ def make_parser() -> argparse.ArgumentParser:
         'random; not if it lacks all of them',
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
-    parser.add_argument(
-        '--inference',
-        nargs='+',
-        choices=OPTIONS,
-        default=[],
-        help='make the model cheaper to run: batch norms folded into convs, '
-        'channels-last, bfloat16, compiled parts; see docs/deployment.md',
-    )
     add_shared_options(parser)
     return parser
 
@@ -89,10 +67,6 @@ def configure(args: argparse.Namespace) -> Config:
     """
     if args.out is None and args.out_item is not None:
         raise UsageError(f'--out-item {args.out_item} needs --out FILE')
-    if args.amp and 'bf16' in args.inference:
-        raise UsageError(
-            '--amp and --inference bf16 both set a precision: give one of them'
-        )
     cfg = load_config(args.config, args.cfg_options)
     toolkit = toolkit_of(cfg)
     require(cfg, _NEEDED, 'a test needs it')
@@ -135,27 +109,12 @@ def _check_out(out: str, item: str | None, suffixes: tuple[str, ...]) -> None:
         raise UsageError(f'--out {out} must end in one of {", ".join(allowed)}')
 
 
-def _register(runner: Runner, options: Sequence[str]) -> None:
-    """Let the model be prepared once its weights are loaded.
-
-    Raises:
-        UsageError: the config has a hook that folding does not allow.
-    """
-    try:
-        runner.register_hook(InferenceHook(options, runner.hooks))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
 def test(args: argparse.Namespace) -> None:
     """Test as the options say."""
     cfg = configure(args)
     advice = '; to test it as it is, pass --allow-missing'
-    runner = build_runner(cfg, args.allow_missing, advice)
-    if args.inference:
-        _register(runner, args.inference)
     with explained(cfg):
-        metrics = runner.test()
+        metrics = build_runner(cfg, args.allow_missing, advice).test()
     if args.out_item == 'metrics' and is_main_process():
         mmengine.dump(metrics, args.out)
 

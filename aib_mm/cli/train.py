@@ -9,27 +9,21 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.device import get_device
 
-from aib_mm.checkpoint import (
+from aib_mm.cli.common import LOADERS, add_shared_options, apply_shared_options, guarded
+from aib_mm.diagnosis.configs import load_config, require
+from aib_mm.diagnosis.explained import explained
+from aib_mm.errors import UsageError
+from aib_mm.training.checkpoint import (
     POINTER,
     RESUME_KEYS,
     check_checkpoint,
     latest_checkpoint,
 )
-from aib_mm.cli.common import (
-    LOADERS,
-    add_shared_options,
-    apply_shared_options,
-    build_runner,
-    guarded,
-    load_config,
-    require,
-    set_loader_options,
-)
-from aib_mm.cli.explained import explained
-from aib_mm.cli.strategies import check_launcher, safeguards, saves_folders
-from aib_mm.cli.toolkits import UsageError, toolkit_of
-from aib_mm.config_places import type_name
-from aib_mm.damaged_data import ON_DAMAGE, check_coco
+from aib_mm.training.damaged_data import ON_DAMAGE, check_coco
+from aib_mm.training.runner import build_runner, set_loader_options
+from aib_mm.training.strategies import check_launcher, safeguards, saves_folders
+from aib_mm.training.toolkits import toolkit_of
+from aib_mm.utils.configs import type_name
 
 _NEEDED = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
 
@@ -195,13 +189,13 @@ def _set_start(cfg: Config, resume: str | None) -> None:
 def train(args: argparse.Namespace) -> None:
     """Train as the options say."""
     cfg = configure(args)
-    # Weights of another model are a usual start; to resume, all of them are needed.
-    runner = build_runner(cfg, allow_missing=not cfg.get('resume'))
-    # Not in the config: the toolkits' own tools read the one in the work folder.
-    for kind in safeguards(cfg):
-        if not any(isinstance(hook, kind) for hook in runner.hooks):
-            runner.register_hook(kind())
     with explained(cfg):
+        # Weights of another model are a usual start; to resume, all are needed.
+        runner = build_runner(cfg, allow_missing=not cfg.get('resume'))
+        # Not in the config: the toolkits' own tools read the one in the work folder.
+        for kind in safeguards(cfg):
+            if not any(isinstance(hook, kind) for hook in runner.hooks):
+                runner.register_hook(kind())
         runner.train()
 
 

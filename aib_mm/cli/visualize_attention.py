@@ -21,13 +21,15 @@ from rich.progress import (
 )
 
 from aib_mm.apis import SPLITS, AttentionInferencer, InferenceError
-from aib_mm.checkpoint import CheckpointError
-from aib_mm.cli.common import CfgOptions, guarded, integer, load_config
-from aib_mm.cli.toolkits import UsageError, toolkit_of
-from aib_mm.interpret.inputs import Failure, Item
+from aib_mm.cli.common import guarded, integer
+from aib_mm.diagnosis.configs import CfgOptions, load_config
+from aib_mm.errors import UsageError
+from aib_mm.interpret.draw.sheet import draw_sheet
+from aib_mm.interpret.draw.writer import PAGE
+from aib_mm.interpret.record.inputs import Failure, Item
 from aib_mm.interpret.result import AttentionResult
-from aib_mm.interpret.sheet import draw_sheet
-from aib_mm.interpret.writer import PAGE
+from aib_mm.training.checkpoint import CheckpointError
+from aib_mm.training.toolkits import toolkit_of
 
 _LINES = 10  # of progress, where there is no terminal
 

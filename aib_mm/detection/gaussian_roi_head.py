@@ -15,15 +15,15 @@ from mmdet.registry import MODELS as HOST_MODELS
 from mmdet.structures.bbox import bbox2roi
 from torch import Tensor, nn
 
-from aib_mm.attended import (
+from aib_mm.detection.gaussian_bbox_head import GaussianBBoxHead, Latents
+from aib_mm.errors import check_count, choose
+from aib_mm.features import (
     AttendedFeatures,
     ExpectedFeatures,
     Samples,
     all_samples,
     sample_chunks,
 )
-from aib_mm.detection.gaussian_bbox_head import GaussianBBoxHead, Latents
-from aib_mm.errors import check_count, choose
 from aib_mm.registry import MODELS
 
 AVERAGES = ('logit', 'prob')

@@ -13,7 +13,7 @@ from aib_mm.detection.gaussian_roi_head import (
     GaussianCascadeRoIHead,
     GaussianRoIHead,
 )
-from aib_mm.interpret.outcome import Outcome
+from aib_mm.interpret.record.outcome import Outcome
 
 NEEDS_WHOLE_IMAGE = True
 HEAVY_FIELDS = ()

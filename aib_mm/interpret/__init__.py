@@ -1,38 +1,33 @@
 """Looking at attention: recording it, measuring where it lies, and drawing it."""
 
-from aib_mm.interpret.consistency import (
+from aib_mm.entropy import mutual_information, predictive_entropy
+from aib_mm.interpret.draw.overlay import colorize, draw_boxes, overlay
+from aib_mm.interpret.draw.visualization import AttentionVisualizationHook
+from aib_mm.interpret.measure.consistency import (
     consistency_area,
     consistency_curve,
     consistency_score,
     map_similarity,
 )
-from aib_mm.interpret.faithfulness import (
+from aib_mm.interpret.measure.faithfulness import (
     curve_area,
     deletion_curve,
     insertion_curve,
 )
-from aib_mm.interpret.fields import AttentionFieldsHook, combine_levels
-from aib_mm.interpret.information import information_of_images, record_latents
-from aib_mm.interpret.localization import (
+from aib_mm.interpret.measure.localization import (
     attention_energy,
     attention_iou,
-    boxes_mask,
     dilate,
-    map_on_image,
     pointing_game,
-    resize_map,
 )
-from aib_mm.interpret.metrics import AttentionLocalization, LatentInformation
-from aib_mm.interpret.overlay import colorize, draw_boxes, overlay
-from aib_mm.interpret.recording import record_attention
-from aib_mm.interpret.samples_drawn import SamplesDrawn
-from aib_mm.interpret.uncertainty import (
-    PredictionUncertainty,
-    mutual_information,
-    predictive_entropy,
-)
-from aib_mm.interpret.visualization import AttentionVisualizationHook
-from aib_mm.interpret.windows import slide_windows
+from aib_mm.interpret.measure.metrics import AttentionLocalization, LatentInformation
+from aib_mm.interpret.measure.samples_drawn import SamplesDrawn
+from aib_mm.interpret.measure.uncertainty import PredictionUncertainty
+from aib_mm.interpret.record.fields import AttentionFieldsHook, combine_levels
+from aib_mm.interpret.record.geometry import boxes_mask, map_on_image, resize_map
+from aib_mm.interpret.record.information import information_of_images, record_latents
+from aib_mm.interpret.record.recording import record_attention
+from aib_mm.interpret.record.windows import slide_windows
 
 __all__ = [
     'AttentionFieldsHook',

@@ -10,14 +10,14 @@ from mmengine.structures import BaseDataElement
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aib_mm.attended import AttentionMaps
-from aib_mm.interpret.consistency import map_similarity
-from aib_mm.interpret.fields import combine_levels
-from aib_mm.interpret.information import Information
-from aib_mm.interpret.localization import map_on_image
-from aib_mm.interpret.outcome import Outcome
-from aib_mm.interpret.recording import AttentionRecord
-from aib_mm.interpret.windows import Windows, whole_levels
+from aib_mm.features import AttentionMaps
+from aib_mm.interpret.measure.consistency import map_similarity
+from aib_mm.interpret.record.fields import combine_levels
+from aib_mm.interpret.record.geometry import map_on_image
+from aib_mm.interpret.record.information import Information
+from aib_mm.interpret.record.outcome import Outcome
+from aib_mm.interpret.record.recording import AttentionRecord
+from aib_mm.interpret.record.windows import Windows, whole_levels
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]

@@ -15,8 +15,8 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.optimize import brentq
 from torch import Tensor
 
-from aib_mm.checkpoint import CheckpointError
-from aib_mm.compare import read_state_dict
+from aib_mm.training.checkpoint import CheckpointError
+from aib_mm.training.checkpoint_keys import read_state_dict
 
 TABLE = 'relative_position_bias_table'
 EXTRA_ROWS = 3  # class token to patch, patch to class token, class token to itself

@@ -15,9 +15,9 @@ from mmseg.registry import MODELS as HOST_MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from aib_mm.attended import AttendedFeatures, Samples, all_samples, sample_chunks
 from aib_mm.encoders import Latent
 from aib_mm.errors import check_count, choose
+from aib_mm.features import AttendedFeatures, Samples, all_samples, sample_chunks
 from aib_mm.registry import MODELS, build_part
 from aib_mm.segmentation.gaussian_conv import GaussianConv
 

@@ -9,7 +9,7 @@ from mmseg.visualization import SegLocalVisualizer
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aib_mm.interpret.outcome import Outcome
+from aib_mm.interpret.record.outcome import Outcome
 
 NEEDS_WHOLE_IMAGE = True
 #: One number for each class and pixel.

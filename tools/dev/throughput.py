@@ -18,8 +18,8 @@ from mmengine.model import MMDistributedDataParallel
 from torch import distributed
 from torch import multiprocessing as mp
 
-from aib_mm.cli.benchmark_model import TRAIN, Job, Seconds, Subject
-from aib_mm.cli.grid_rows import read_rows
+from aib_mm.experiments.cost.model import TRAIN, Job, Seconds, Subject
+from aib_mm.experiments.grid.rows import read_rows
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -8,9 +8,9 @@ from mmpretrain.registry import MODELS as HOST_MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from aib_mm.attended import AttentionMaps, AttentionModule, WithAttention
 from aib_mm.classification.rivals.maps import sigmoid_map
 from aib_mm.errors import check_count
+from aib_mm.features import AttentionMaps, AttentionModule, WithAttention
 from aib_mm.registry import MODELS, build_part
 
 

@@ -6,9 +6,9 @@ from mmengine.model import ModuleList
 from mmpretrain.registry import MODELS as HOST_MODELS
 from torch import Tensor, nn
 
-from aib_mm.attended import AttentionMaps, AttentionModule, WithAttention
 from aib_mm.classification.rivals.maps import sigmoid_map, softmax_map, weighted_sum
 from aib_mm.errors import check_count
+from aib_mm.features import AttentionMaps, AttentionModule, WithAttention
 from aib_mm.registry import MODELS, build_part
 
 

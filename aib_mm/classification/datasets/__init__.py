@@ -1,0 +1,1 @@
+"""Data sets that mmpretrain does not have."""

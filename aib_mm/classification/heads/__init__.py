@@ -1,0 +1,1 @@
+"""The classification head of the bottleneck."""

@@ -1,0 +1,177 @@
+"""``python -m aib_mm doctor [CONFIG]``: does the environment work, and a config?
+
+Every check gives a :class:`Finding`; a failed one carries its remedy.
+"""
+
+import argparse
+import importlib.util
+import inspect
+import platform
+import sys
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from aib_mm import hosts
+from aib_mm.diagnosis.check import check_config
+from aib_mm.version import __version__
+
+PYTHONS = ((3, 10), (3, 12))
+SET_UP = "run 'make setup' in a checkout of aib_mm"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; only ``failed`` ones make the exit code 1."""
+
+    state: Literal['ok', 'note', 'failed']
+    text: str
+    remedy: str = ''
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the sub-command ``doctor``."""
+    parser = commands.add_parser(
+        'doctor',
+        help='say whether the environment works and whether a config builds',
+        description='Prints versions, the state of every part, and remedies. '
+        'The exit code is 0 only if nothing failed.',
+    )
+    parser.add_argument('config', nargs='?', help='a config to resolve and build')
+    parser.add_argument(
+        '--traceback', action='store_true', help="show errors' whole traceback"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the report and return 0 if nothing failed, else 1."""
+    print(f'aib_mm {__version__} on Python {platform.python_version()}')
+    print(f'{platform.platform()}, {sys.executable}\n')
+    print(version_table(hosts.check_versions()))
+    findings = check_environment()
+    if options.config is not None:
+        findings.append(_examine_config(options.config, options.traceback))
+    for finding in findings:
+        print(f'[{finding.state}]'.ljust(9) + finding.text)
+        if finding.remedy:
+            print(' ' * 9 + f'remedy: {finding.remedy}')
+    failed = sum(finding.state == 'failed' for finding in findings)
+    print(f'\n{failed} failed' if failed else '\nall is well')
+    return int(failed > 0)
+
+
+def version_table(checks: Iterable[hosts.VersionCheck]) -> str:
+    """Found and tested versions as aligned text, one package a line."""
+    rows = [('package', 'found', 'tested', 'tested (OneDL)', '')]
+    for check in checks:
+        rows.append(
+            (
+                check.distribution or check.requirement.module,
+                check.found or '-',
+                check.requirement.upstream,
+                check.requirement.onedl,
+                '' if check.inside else 'not tested',
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ('  '.join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return '\n'.join(lines) + '\n'
+
+
+def check_environment() -> list[Finding]:
+    """Everything that can be said without a config."""
+    return [
+        *_check_versions(),
+        _check_pkg_resources(),
+        _check_device(),
+        _check_ops(),
+        *_check_hosts(),
+    ]
+
+
+def _check_versions() -> list[Finding]:
+    findings = []
+    if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+        text = f'Python {platform.python_version()} is outside the tested 3.10 to 3.12'
+        findings.append(Finding('note', text, f'PYTHON=python3.11: {SET_UP}'))
+    outside = [check for check in hosts.check_versions() if not check.inside]
+    for check in outside:
+        text = f'{check.distribution} {check.found} was not tested ({check.tested} was)'
+        findings.append(Finding('note', text, f'if it misbehaves, {SET_UP}'))
+    for claim in hosts.mixed_families():
+        text = f'two distributions own the same import name: {claim}'
+        remedy = 'uninstall both, then install one family: upstream or OneDL'
+        findings.append(Finding('failed', text, remedy))
+    return findings
+
+
+def _check_pkg_resources() -> Finding:
+    from mmengine.utils import package_utils
+
+    if 'pkg_resources' not in inspect.getsource(package_utils):
+        return Finding('ok', 'mmengine needs no pkg_resources')
+    if importlib.util.find_spec('pkg_resources') is not None:
+        return Finding('ok', 'pkg_resources, which mmengine needs, is there')
+    return Finding(
+        'failed',
+        "pkg_resources is missing: mmengine cannot resolve _base_ = 'mmpretrain::...'",
+        'pip install "setuptools<81" (setuptools 82 and later lack it)',
+    )
+
+
+def _check_device() -> Finding:
+    import torch
+
+    if not torch.cuda.is_available():
+        return Finding('ok', 'no GPU: everything runs on the CPU')
+    return Finding('ok', f'GPU: {torch.cuda.get_device_name()}')
+
+
+def _check_ops() -> Finding:
+    remedy = f'build mmcv from its sdist for this torch: {SET_UP}'
+    if not hosts.is_installed('mmcv'):
+        return Finding('failed', 'mmcv is not installed', SET_UP)
+    try:
+        import torch
+        from mmcv.ops import nms
+
+        boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 10, 10], [20, 20, 30, 30]])
+        _, kept = nms(boxes, torch.tensor([0.9, 0.8, 0.7]), iou_threshold=0.5)
+    except Exception as error:  # a wrong build fails in many ways
+        text = f"mmcv's ops do not load: {type(error).__name__}: {error}"
+        return Finding('failed', text, remedy)
+    if kept.tolist() != [0, 2]:
+        return Finding('failed', f"mmcv's nms kept {kept.tolist()}, not [0, 2]", remedy)
+    return Finding('ok', "mmcv's ops load and run")
+
+
+def _check_hosts() -> list[Finding]:
+    states = hosts.register_hosts().values()
+    findings = [_host_finding(state) for state in states]
+    if not any(state.state == 'registered' for state in states):
+        findings.append(Finding('failed', 'no host is registered', SET_UP))
+    return findings
+
+
+def _host_finding(state: hosts.HostState) -> Finding:
+    if state.state == 'broken':
+        text = f'host {state.host}: {type(state.error).__name__}: {state.error}'
+        return Finding('failed', text, f'repair or reinstall {state.host}: {SET_UP}')
+    if state.state == 'absent':
+        return Finding('note', f'host {state.host}: not installed, {state.part} is off')
+    return Finding('ok', f'host {state.host}: registered by {state.part}')
+
+
+def _examine_config(path: str, show_traceback: bool) -> Finding:
+    result = check_config(path)
+    if result.error is None:
+        text = (
+            f'{path} resolves; {result.model} builds, {result.parameters:,} parameters'
+        )
+        return Finding('ok', text)
+    if show_traceback:
+        traceback.print_exception(result.error)
+    text = f'{path}: {result.problem}'
+    return Finding('failed', text, result.remedy)

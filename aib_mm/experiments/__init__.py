@@ -1,0 +1,1 @@
+"""Many runs, many models: grids, the demo, maps of trained models, their cost."""

@@ -1,0 +1,1 @@
+"""Time and memory of configs, as ratios in one run."""

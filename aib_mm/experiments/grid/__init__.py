@@ -1,0 +1,1 @@
+"""Configs times seeds: trained, noted, resumed, collected in one table."""

@@ -1,0 +1,49 @@
+"""What keeps a grid's processes apart: cores, a lock on its folder, signals."""
+
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aib_mm.errors import UsageError
+
+
+def environment_of(jobs: int) -> dict[str, str]:
+    """That of the processes: each gets its share of the cores, unless the user says."""
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    environment = {'OMP_NUM_THREADS': str(threads), **os.environ}
+    environment.setdefault('MKL_NUM_THREADS', environment['OMP_NUM_THREADS'])
+    return environment
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keep a second grid out of the folder, also while a killed one's runs go on."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / '.lock').open('w') as file:
+        os.set_inheritable(file.fileno(), True)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f'another grid, or a run that it left, is working in {out}: wait for '
+                f'it, or give another --out'
+            ) from None
+        yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let the signals that end a program interrupt it as Ctrl-C does."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    old = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in old.items():
+        if handler != signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,171 @@
+"""What a grid runs: configs, and the rows of grid files, each a config with options.
+
+A grid file is a config that holds ``rows`` instead of a model::
+
+    _base_ = '_base_/cifar10.py'  # fill = dict(vgg='vgg16', data='cifar10', ...)
+    rows = [
+        dict(name='vgg', title='vanilla VGG', config='../{vgg}_{data}.py'),
+        dict(
+            name='scale',
+            config='../{vgg}_aib_{data}.py',
+            options=['model.neck.modulation=scale'],
+        ),
+    ]
+
+``options`` are what ``--cfg-options`` takes, so that a row is one command of
+``tools/train.py`` too. ``fill`` says what stands for the names in braces: the same rows
+then serve several data sets.
+"""
+
+import argparse
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mmengine.config import Config
+
+from aib_mm.diagnosis.configs import CfgOptions, load_config
+from aib_mm.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a grid's table.
+
+    Attributes:
+        name: of its folder; unique in a grid.
+        config: path of the config.
+        title: in the table.
+        options: as ``--cfg-options`` takes them.
+        about: what it is, for people.
+        source: file that named it: a grid file, or the config itself.
+    """
+
+    name: str
+    config: str
+    title: str
+    options: tuple[str, ...] = ()
+    about: str = ''
+    source: str = ''
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether a grid file names it."""
+        return self.source != self.config
+
+    def load(self, more: Sequence[str] = ()) -> Config:
+        """The config with the row's options, then ``more``, merged into it.
+
+        Raises:
+            UsageError: the config or an option cannot be used.
+        """
+        return load_config(self.config, parse_options([*self.options, *more]))
+
+    def command(self, work_dir: str, seed: int, more: Sequence[str] = ()) -> str:
+        """What trains it by itself, for a shell."""
+        words = ['python', 'tools/train.py', self.config, '--work-dir', work_dir]
+        words += ['--seed', str(seed)]
+        options = [*self.options, *more]
+        return shlex.join([*words, *(['--cfg-options', *options] if options else [])])
+
+
+def read_rows(paths: Sequence[str], only: Sequence[str] = ()) -> list[Row]:
+    """The rows of grid files, and one for each other config, in their order.
+
+    Args:
+        paths: of configs and grid files.
+        only: names to keep, with ``*`` and ``?`` as in a shell; empty for all.
+
+    Raises:
+        UsageError: a file that cannot be read, rows that do not fit, or of one name; a
+            pattern that no row matches.
+    """
+    rows = [row for path in paths for row in _rows_in(path)]
+    for row in rows:
+        same = [other.source for other in rows if other.name == row.name]
+        if len(same) > 1:
+            raise UsageError(
+                f'{" and ".join(same)} would share the folder {row.name}: rename one, '
+                f'or run them with different --out'
+            )
+    for pattern in only:
+        if not any(fnmatchcase(row.name, pattern) for row in rows):
+            raise UsageError(
+                f'--only {pattern}: no row has such a name; there are '
+                f'{", ".join(row.name for row in rows)}'
+            )
+    return [row for row in rows if not only or _matches(row, only)]
+
+
+def parse_options(texts: Sequence[str]) -> Mapping[str, Any]:
+    """``KEY=VALUE`` texts as ``--cfg-options`` reads them.
+
+    Raises:
+        UsageError: a text that is no such pair.
+    """
+    if not texts:
+        return {}
+    parser = _OptionsParser(add_help=False)
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions)
+    return parser.parse_args(['--cfg-options', *texts]).cfg_options
+
+
+class _OptionsParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def _matches(row: Row, only: Sequence[str]) -> bool:
+    return any(fnmatchcase(row.name, pattern) for pattern in only)
+
+
+def _rows_in(path: str) -> Iterator[Row]:
+    cfg = load_config(path, None)
+    if 'rows' not in cfg:
+        name = Path(path).stem
+        yield Row(name, path, name, source=path)
+        return
+    fill = dict(cfg.get('fill') or {})
+    rows = cfg.rows
+    if not isinstance(rows, list | tuple) or not rows:
+        raise UsageError(
+            f'grid {path}: rows must be a list of at least one row, got {rows!r}; a '
+            "row is, for instance, dict(name='NAME', config='CONFIG.py')"
+        )
+    for entry in rows:
+        if not isinstance(entry, dict):
+            raise UsageError(
+                f'grid {path}: a row must be a dict with name and config, got {entry!r}'
+            )
+        yield _row(dict(entry), fill, path)
+
+
+def _row(entry: dict[str, Any], fill: Mapping[str, Any], path: str) -> Row:
+    where = f'grid {path}, row {entry.get("name", entry)!r}'
+    unknown = set(entry) - {'name', 'config', 'title', 'options', 'about'}
+    missing = {'name', 'config'} - set(entry)
+    if unknown or missing:
+        raise UsageError(
+            f'{where} has {"unknown" if unknown else "no"} '
+            f'{", ".join(sorted(unknown or missing))}; a row takes name, config and, '
+            f'if wanted, title, options and about'
+        )
+    try:
+        config = entry['config'].format_map(fill)
+        options = tuple(text.format_map(fill) for text in entry.get('options', ()))
+    except KeyError as error:
+        raise UsageError(
+            f'{where} names {error}, which fill does not have; it has {list(fill)}'
+        ) from error
+    return Row(
+        name=entry['name'],
+        config=os.path.normpath(Path(path).parent / config),
+        title=entry.get('title', entry['name']),
+        options=options,
+        about=entry.get('about', ''),
+        source=path,
+    )

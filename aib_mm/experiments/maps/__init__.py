@@ -1,0 +1,1 @@
+"""Maps of trained models, run through measures."""

@@ -1,0 +1,95 @@
+"""The images that are edited, and those that patches are taken from."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, DefaultScope
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from aib_mm.errors import UsageError
+
+SCOPE = 'mmpretrain'
+
+
+class DatasetImages(Sequence[Tensor]):
+    """The test images of a config, to take patches from.
+
+    Args:
+        cfg: of any classifier of mmpretrain.
+        flip: exchange the first and the last channel, so that patches have the order
+            of the images they go into.
+    """
+
+    def __init__(self, cfg: Config, flip: bool) -> None:
+        self.dataset = build_dataset(cfg)
+        self.flip = flip
+        self.identity = [cfg.test_dataloader.dataset.to_dict(), flip]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        image = self.dataset[index]['inputs']
+        return image.flip(0) if self.flip else image
+
+
+def loads_bgr(cfg: Config) -> bool:
+    """Whether the data set of a config gives blue first, by its data preprocessor."""
+    model = cfg.get('model') or {}
+    preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor')
+    return bool((preprocessor or {}).get('to_rgb', False))
+
+
+def build_dataset(cfg: Config) -> Dataset:
+    """The test set of a config.
+
+    Raises:
+        UsageError: there is none, or it cannot be read.
+    """
+    if cfg.get('test_dataloader') is None:
+        raise UsageError(f'config {cfg.filename} has no test_dataloader')
+    try:
+        with DefaultScope.overwrite_default_scope(SCOPE):
+            dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        dataset.full_init()
+    except URLError:  # has a message of its own
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f'test images of {cfg.filename}: {error}') from error
+    return dataset
+
+
+def choose_images(total: int, count: int | None, seed: int) -> list[int]:
+    """``count`` of ``total`` indices, drawn by the seed, in rising order; or all."""
+    if count is None or count >= total:
+        return list(range(total))
+    return sorted(np.random.default_rng(seed).permutation(total)[:count].tolist())
+
+
+def image_batches(
+    cfg: Config, dataset: Dataset, indices: Sequence[int], size: int
+) -> Iterator[tuple[dict[str, list], Sequence[int]]]:
+    """Lists of images and data samples, with the images' indices.
+
+    Args:
+        cfg: whose test loader says how many workers read.
+        dataset: of ``build_dataset``.
+        indices: of the images wanted.
+        size: images a batch.
+    """
+    loader = DataLoader(
+        Subset(dataset, indices),
+        batch_size=size,
+        num_workers=cfg.test_dataloader.get('num_workers', 0),
+        collate_fn=pseudo_collate,
+    )
+    done = 0
+    for batch in loader:
+        count = len(batch['inputs'])
+        yield batch, indices[done : done + count]
+        done += count

@@ -1,0 +1,1 @@
+"""Numbers of maps: where they lie, whether they hold, what they tell."""

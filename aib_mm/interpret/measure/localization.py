@@ -1,0 +1,101 @@
+"""Where the attention lies: on the image, and against the object's mask.
+
+The measures take a batch of maps and a batch of masks of the same size, so that the
+resizing, which is a choice, is the caller's and visible.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def attention_energy(attention: Tensor, mask: Tensor) -> Tensor:
+    """Share of the attention that lies on the object, ``(N,)`` in [0, 1].
+
+    The minimum of each map is taken off first, since a constant selects nothing; a map
+    that is constant has its energy spread evenly, and so the mask's share of the area.
+
+    Args:
+        attention: ``(N, H, W)``.
+        mask: ``(N, H, W)``, bool.
+    """
+    _check(attention, mask)
+    maps = attention.flatten(1).double()
+    maps = maps - maps.amin(dim=1, keepdim=True)
+    total = maps.sum(dim=1, keepdim=True)
+    uniform = torch.full_like(maps, 1.0 / maps.shape[1])
+    share = torch.where(total == 0, uniform, maps / total)
+    return (share * mask.flatten(1)).sum(dim=1)
+
+
+def pointing_game(attention: Tensor, mask: Tensor, tolerance: int = 0) -> Tensor:
+    """Whether the maximum of each map falls on the object, ``(N,)`` in [0, 1].
+
+    Where several positions share the maximum it is the share of them on the object,
+    which is the chance of a hit if one is drawn.
+
+    Args:
+        attention: ``(N, H, W)``.
+        mask: ``(N, H, W)``, bool.
+        tolerance: pixels by which a maximum may miss the object, in any direction.
+    """
+    _check(attention, mask)
+    maps = attention.flatten(1)
+    peak = maps == maps.amax(dim=1, keepdim=True)
+    hits = peak & dilate(mask, tolerance).flatten(1)
+    return hits.sum(dim=1).double() / peak.sum(dim=1)
+
+
+def attention_iou(attention: Tensor, mask: Tensor, threshold: float = 0.5) -> Tensor:
+    """Intersection over union of the thresholded map and the object, ``(N,)``.
+
+    Each map is brought to [0, 1] by its minimum and maximum, and holds the positions
+    that reach the threshold. Of a map that is constant it holds all of them, so that
+    the IoU is the mask's share of the area.
+
+    Args:
+        attention: ``(N, H, W)``.
+        mask: ``(N, H, W)``, bool, with an object in each: NaN for one without, of which
+            there is nothing to find.
+        threshold: in [0, 1].
+
+    Raises:
+        ValueError: shapes or types that do not fit, another threshold.
+    """
+    _check(attention, mask)
+    check_threshold('threshold', threshold)
+    maps, objects = attention.flatten(1).double(), mask.flatten(1)
+    low, high = maps.amin(dim=1, keepdim=True), maps.amax(dim=1, keepdim=True)
+    held = maps - low >= threshold * (high - low)
+    shared, either = (held & objects).sum(dim=1), (held | objects).sum(dim=1)
+    found = objects.any(dim=1)
+    return torch.where(found, shared.double() / either, torch.nan)
+
+
+def check_threshold(name: str, value: float) -> None:
+    """Raise unless ``value`` is a share of a map's range.
+
+    Raises:
+        ValueError: names the argument and the value.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f'{name} must be in [0, 1], got {value!r}')
+
+
+def dilate(mask: Tensor, pixels: int) -> Tensor:
+    """Grow a bool mask ``(N, H, W)`` by ``pixels`` in all eight directions."""
+    if pixels == 0:
+        return mask
+    size = 2 * pixels + 1
+    grown = F.max_pool2d(mask.unsqueeze(1).float(), size, stride=1, padding=pixels)
+    return grown.squeeze(1) > 0
+
+
+def _check(attention: Tensor, mask: Tensor) -> None:
+    if attention.dim() != 3 or attention.shape != mask.shape:
+        raise ValueError(
+            'attention and mask must both be (N, H, W), got '
+            f'{tuple(attention.shape)} and {tuple(mask.shape)}'
+        )
+    if mask.dtype != torch.bool:
+        raise ValueError(f'mask must be bool, got {mask.dtype}')

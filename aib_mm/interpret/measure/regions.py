@@ -1,0 +1,134 @@
+"""What counts as the object in a data sample: a mask, boxes, or labels of pixels.
+
+Each region gives the object as a bool mask and the attention on the same pixels. Data
+samples come as evaluators get them: dicts, nested, metainfo and fields side by side.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from aib_mm.errors import choose
+from aib_mm.interpret.record.geometry import (
+    FRAMES,
+    boxes_mask,
+    map_on_image,
+    resize_map,
+)
+
+Sample = Mapping[str, Any]
+
+
+class Placed(NamedTuple):
+    """Attention ``(H, W)`` and the object ``(H, W)``, bool, pixel on pixel."""
+
+    attention: Tensor
+    mask: Tensor
+
+
+Region = Callable[[Tensor, Sample], Placed]
+
+
+@dataclass(frozen=True)
+class MaskRegion:
+    """Where a mask ``(H, W)`` is not zero. The attention is resized to it.
+
+    Attributes:
+        key: field of the mask.
+    """
+
+    key: str = 'gt_seg_map'
+
+    def __call__(self, attention: Tensor, sample: Sample) -> Placed:
+        remedy = f'load it, and PackInputs(algorithm_keys=({self.key!r},))'
+        mask = torch.as_tensor(require(sample, self.key, remedy)).cpu() > 0
+        return Placed(resize_map(attention[None], _size(mask))[0], mask)
+
+
+@dataclass(frozen=True)
+class BoxRegion:
+    """Inside any of ``gt_instances.bboxes``; ignored instances do not count.
+
+    Attributes:
+        frame: of the boxes: ``'ori_shape'``, as the hosts' metrics have it, where the
+            test pipeline loads annotations after ``Resize``; ``'img_shape'`` where it
+            loads them before.
+    """
+
+    frame: str = 'ori_shape'
+
+    def __post_init__(self) -> None:
+        choose('frame', self.frame, FRAMES)
+
+    def __call__(self, attention: Tensor, sample: Sample) -> Placed:
+        remedy = 'the test pipeline needs LoadAnnotations(with_bbox=True)'
+        instances = require(sample, 'gt_instances', remedy)
+        bboxes = require(instances, 'bboxes', remedy)
+        boxes = getattr(bboxes, 'tensor', bboxes).detach().cpu()
+        placed = map_on_image(attention, sample, self.frame)
+        return Placed(placed, boxes_mask(boxes, _size(placed)))
+
+
+@dataclass(frozen=True)
+class ClassRegion:
+    """Pixels of ``gt_sem_seg`` whose label is neither ignored nor background.
+
+    Attributes:
+        background: labels that are no object.
+        ignore_index: the label of pixels that have none.
+    """
+
+    background: Sequence[int] = ()
+    ignore_index: int = 255
+
+    def __call__(self, attention: Tensor, sample: Sample) -> Placed:
+        remedy = 'the test pipeline needs LoadAnnotations'
+        labels = require(require(sample, 'gt_sem_seg', remedy), 'data', remedy)
+        labels = labels.detach().cpu().squeeze(0)
+        placed = map_on_image(attention, sample)
+        if labels.shape != placed.shape:
+            raise ValueError(
+                f'gt_sem_seg is {tuple(labels.shape)} and its image '
+                f'{tuple(placed.shape)}: LoadAnnotations must come after Resize in the '
+                'test pipeline'
+            )
+        outside = torch.tensor([*self.background, self.ignore_index])
+        return Placed(placed, ~torch.isin(labels, outside))
+
+
+REGIONS: dict[str, type] = {
+    'mask': MaskRegion,
+    'boxes': BoxRegion,
+    'classes': ClassRegion,
+}
+
+
+def build_region(region: str | dict) -> Region:
+    """A region by its name in ``REGIONS``, or by ``dict(type=name, …)``.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    options = dict(type=region) if isinstance(region, str) else dict(region)
+    name = options.pop('type', None)
+    choose('region', name, REGIONS)
+    return REGIONS[name](**options)
+
+
+def require(sample: Sample, key: str, remedy: str) -> Any:
+    """``sample[key]``.
+
+    Raises:
+        KeyError: it is missing; says what to do.
+    """
+    if key not in sample:
+        raise KeyError(f'a data sample has no {key!r}: {remedy}')
+    return sample[key]
+
+
+def _size(mask: Tensor) -> tuple[int, int]:
+    height, width = mask.shape
+    return height, width

@@ -1,0 +1,164 @@
+"""What sampling tells of a classifier's doubt, and how far it can be trusted.
+
+The samples of attention and latent that the prediction averages are also an ensemble:
+where they agree on the class scores but the scores are flat, the image is ambiguous;
+where they disagree, the model does not know (Houlsby et al., "Bayesian active learning
+for classification and preference learning", BALD).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+from torch import Tensor
+
+from aib_mm.entropy import ENTROPY, INFORMATION, entropy
+from aib_mm.errors import check_count
+from aib_mm.interpret.measure.regions import require
+
+
+def expected_calibration_error(
+    confidence: Tensor, correct: Tensor, bins: int = 15
+) -> float:
+    """``ECE = sum_b (n_b / N) |accuracy_b - confidence_b|``, in [0, 1].
+
+    Over equal bins of [0, 1], each without its lower and with its upper end; the first
+    one has both (Guo et al., "On calibration of modern neural networks"). NaN without
+    samples.
+
+    Args:
+        confidence: highest class score, ``(N,)``.
+        correct: ``(N,)``, bool.
+        bins: how many.
+
+    Raises:
+        ValueError: shapes that do not fit, no bins, a confidence outside [0, 1].
+    """
+    _check(confidence, correct)
+    check_count('bins', bins, 1)
+    confidence = confidence.double()
+    if ((confidence < 0) | (confidence > 1)).any():
+        raise ValueError(
+            f'confidence must be in [0, 1], got {confidence.min():g} to '
+            f'{confidence.max():g}'
+        )
+    if not len(confidence):
+        return float('nan')
+    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)[1:-1]
+    place = torch.bucketize(confidence, edges)
+    gaps = torch.zeros(bins, dtype=torch.float64)
+    gaps.index_add_(0, place, correct.double() - confidence)
+    return (gaps.abs().sum() / len(confidence)).item()
+
+
+def error_detection_auroc(doubt: Tensor, wrong: Tensor) -> float:
+    """How well a measure of doubt tells errors from hits, in [0, 1]; 0.5 is chance.
+
+    Area under the ROC curve: the chance that a wrong prediction has more doubt than a
+    right one, where equal doubt counts half. NaN without errors or without hits.
+
+    Args:
+        doubt: ``(N,)``; larger is more doubtful.
+        wrong: ``(N,)``, bool.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    _check(doubt, wrong)
+    errors, hits = int(wrong.sum()), int((~wrong).sum())
+    if not errors or not hits:
+        return float('nan')
+    _, place, counts = doubt.double().unique(return_inverse=True, return_counts=True)
+    # The mean rank, from 1, of all that are equal.
+    ranks = counts.cumsum(0).double() - (counts.double() - 1) / 2
+    above = ranks[place][wrong].sum() - errors * (errors + 1) / 2
+    return (above / (errors * hits)).item()
+
+
+@METRICS.register_module()
+class PredictionUncertainty(BaseMetric):
+    """Calibration and error detection of any classifier of mmpretrain.
+
+    Reports, from ``pred_score`` and ``gt_label`` of the data samples,
+
+    - ``ece``, the expected calibration error of the highest score;
+    - ``entropy_nats``, the mean of ``predictive_entropy`` where the head wrote it
+      (``AIBClsHead``), else of the entropy of ``pred_score``;
+    - ``auroc_confidence`` and ``auroc_entropy``: how well one minus the highest score,
+      and the entropy, find the errors;
+
+    and where the fields are there, ``mutual_information_nats`` and
+    ``auroc_mutual_information``; ``attention_std``, the mean over the pixels of the
+    attention's std, and ``auroc_attention_std``. A field counts only if every data
+    sample has it.
+
+    Args:
+        bins: of the calibration error.
+
+    Raises:
+        ValueError: no bins; in the evaluation, an image with several labels.
+    """
+
+    default_prefix = 'uncertainty'
+
+    def __init__(self, bins: int = 15, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_count('bins', bins, 1)
+        self.bins = bins
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        self.results += [_doubts(sample) for sample in data_samples]
+
+    def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
+        shared = [
+            name for name in results[0] if all(name in result for result in results)
+        ]
+        values = {
+            name: torch.tensor([r[name] for r in results], dtype=torch.float64)
+            for name in shared
+        }
+        wrong = values.pop('wrong').bool()
+        confidence = values.pop('confidence')
+        metrics = dict(
+            ece=expected_calibration_error(confidence, ~wrong, self.bins),
+            auroc_confidence=error_detection_auroc(1 - confidence, wrong),
+        )
+        for name, doubt in values.items():
+            unit = '' if name == 'attention_std' else '_nats'
+            metrics[f'{name}{unit}'] = doubt.mean().item()
+            metrics[f'auroc_{name}'] = error_detection_auroc(doubt, wrong)
+        return metrics
+
+
+def _doubts(sample: Mapping[str, Any]) -> dict[str, float]:
+    """Confidence and doubts of one image, and whether its prediction is wrong."""
+    remedy = 'PredictionUncertainty is for classifiers of mmpretrain'
+    scores = require(sample, 'pred_score', remedy).detach().cpu().double()
+    labels = torch.as_tensor(require(sample, 'gt_label', remedy)).flatten()
+    if len(labels) != 1:
+        raise ValueError(
+            f'PredictionUncertainty needs one label per image, got {labels.tolist()}'
+        )
+    found = dict(
+        wrong=float(scores.argmax() != labels[0].cpu()),
+        # Scores are a softmax in float32, which can exceed 1 by its rounding.
+        confidence=min(scores.max().item(), 1.0),
+        entropy=float(sample[ENTROPY]) if ENTROPY in sample else entropy(scores).item(),
+    )
+    if INFORMATION in sample:
+        found[INFORMATION] = float(sample[INFORMATION])
+    if 'attention_std' in sample:
+        found['attention_std'] = sample['attention_std'].double().mean().item()
+    return found
+
+
+def _check(values: Tensor, flags: Tensor) -> None:
+    if values.dim() != 1 or values.shape != flags.shape:
+        raise ValueError(
+            'values and flags must both be (N,), got '
+            f'{tuple(values.shape)} and {tuple(flags.shape)}'
+        )
+    if flags.dtype != torch.bool:
+        raise ValueError(f'flags must be bool, got {flags.dtype}')

@@ -1,0 +1,1 @@
+"""Maps out of any model, and the images they belong to."""

@@ -1,0 +1,85 @@
+"""What attention is compared with: occlusion, and maps that see no image."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aib_mm.errors import check_count
+from aib_mm.utils.libraries import require_library
+
+#: Std of ``center_map``, in sides of the image.
+CENTER_STD = 0.25
+
+
+def check_captum() -> None:
+    """Raise unless captum can be imported.
+
+    Raises:
+        MissingLibraryError: with the remedy.
+    """
+    require_library('captum.attr', 'captum', 'occlusion maps')
+
+
+def occlusion_map(
+    predict: Callable[[Tensor], Tensor],
+    images: Tensor,
+    targets: Tensor,
+    window: int,
+    stride: int,
+    baseline: float = 0.0,
+) -> Tensor:
+    """By how much a class's score falls when a square hides the place, by captum.
+
+    A square goes over the image in steps; each pixel has the mean fall under the
+    squares that hide it (Zeiler and Fergus, "Visualizing and understanding
+    convolutional networks", 4.2).
+
+    Args:
+        predict: images to scores ``(B, K)``; called once for each place.
+        images: ``(B, C, H, W)``, as ``predict`` takes them.
+        targets: ``(B,)``, the class of each image.
+        window: side of the square in pixels.
+        stride: pixels from one place to the next, at most ``window``.
+        baseline: value of the square.
+
+    Returns:
+        ``(B, H, W)``; negative where hiding the place helps the class.
+
+    Raises:
+        ValueError: a window that does not fit, a stride that leaves pixels out.
+        MissingLibraryError: captum is not installed.
+    """
+    check_count('stride', stride, 1)
+    check_count('window', window, stride)
+    channels, height, width = images.shape[1:]
+    if window > min(height, width):
+        raise ValueError(
+            f'a window of {window}×{window} pixels does not fit into {height}×{width}'
+        )
+    check_captum()
+    from captum.attr import Occlusion
+
+    falls = Occlusion(predict).attribute(
+        images,
+        sliding_window_shapes=(channels, window, window),
+        strides=(channels, stride, stride),
+        baselines=baseline,
+        target=targets,
+    )
+    return falls[:, 0]
+
+
+def center_map(size: tuple[int, int]) -> Tensor:
+    """A Gaussian around the image's centre, ``(H, W)``: where photographers aim."""
+    rows, columns = (
+        torch.exp(-(((torch.arange(n) + 0.5) / n - 0.5) ** 2) / (2 * CENTER_STD**2))
+        for n in size
+    )
+    return rows.unsqueeze(1) * columns
+
+
+def random_map(size: tuple[int, int], generator: np.random.Generator) -> Tensor:
+    """Every pixel ``(H, W)`` by itself, uniform in [0, 1)."""
+    return torch.from_numpy(generator.random(size, dtype=np.float32))

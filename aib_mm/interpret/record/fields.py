@@ -1,0 +1,169 @@
+"""Attention into the data samples of any host, whatever its heads are."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from aib_mm.attention import attention_modules
+from aib_mm.errors import check_count
+from aib_mm.features import AttentionMaps, WithAttention
+from aib_mm.interpret.record.geometry import resize_map
+from aib_mm.interpret.record.windows import Levels, Windows, slide_windows, whole_levels
+from aib_mm.utils.wrappers import unwrapped
+
+FIELDS = ('attention_mean', 'attention_std')
+
+
+def combine_levels(
+    attention: Sequence[AttentionMaps], level: str | int = 'mean'
+) -> tuple[Tensor, Tensor]:
+    """One map of means and one of stds from those of all levels.
+
+    Args:
+        attention: of each level; sizes may differ, the batch may not.
+        level: ``'mean'`` over all levels, each first resized bilinearly to the finest;
+            or the index of the level to take alone.
+
+    Returns:
+        ``(B, 1, H, W)`` each. The second is the mean of the levels' stds.
+
+    Raises:
+        ValueError: there is no such level.
+    """
+    if level == 'mean':
+        finest = max((maps.mean for maps in attention), key=Tensor.numel)
+        height, width = finest.shape[-2:]
+        mean, std = (
+            torch.stack([resize_map(level, (height, width)) for level in levels])
+            for levels in zip(*(maps[:2] for maps in attention), strict=True)
+        )
+        return mean.mean(dim=0).unsqueeze(1), std.mean(dim=0).unsqueeze(1)
+    assert isinstance(level, int)
+    if level >= len(attention):
+        raise ValueError(
+            f'level must be less than {len(attention)}, the number of levels that have '
+            f'attention, got {level}'
+        )
+    return attention[level].mean, attention[level].std
+
+
+@HOOKS.register_module()
+class AttentionFieldsHook(Hook):
+    """Write the attention into the data samples of validation and test.
+
+    Every data sample that the model returns in ``mode='predict'`` gets
+    ``attention_mean`` and ``attention_std``, ``(1, h, w)``, over the network's input
+    with its padding (``interpret.map_on_image`` takes that off). For evaluators and
+    drawing hooks; the heads may be foreign. A head that writes these fields itself
+    (``AIBClsHead``) is left alone.
+
+    The attention of other methods (``AttentionModule``) is written as that of
+    ``AIBAttention`` is. The levels of several are taken together, in the model's order.
+
+    The maps of mmseg's slide inference are put together (``Windows.join``). Nothing is
+    written, and one warning says why, where one prediction comes of several passes of
+    another kind: test-time augmentation.
+
+    Args:
+        level: see ``combine_levels``.
+
+    Raises:
+        ValueError: another ``level``; in validation or test, a model without
+            attention or without that level.
+    """
+
+    def __init__(self, level: str | int = 'mean') -> None:
+        if level != 'mean':
+            check_count("level, if it is not 'mean',", level, 0)
+        self.level = level
+        self._handles: list[Any] = []
+        self._seen: dict[nn.Module, list[Levels]] = {}
+        self._windows: Windows | None = None
+        self._warned = False
+
+    def before_val(self, runner: Runner) -> None:
+        self._watch(runner.model)
+
+    def after_val(self, runner: Runner) -> None:
+        self._let_go()
+
+    def before_test(self, runner: Runner) -> None:
+        self._watch(runner.model)
+
+    def after_test(self, runner: Runner) -> None:
+        self._let_go()
+
+    def _watch(self, model: nn.Module) -> None:
+        # After an error mmengine calls no hook, so an earlier evaluation may have left
+        # its handles.
+        self._let_go()
+        modules = attention_modules(model).values()
+        inner = unwrapped(model)
+        if isinstance(inner, BaseTTAModel):
+            self._warn(f'{type(inner).__name__} merges several predictions into one')
+            return
+        for module in modules:
+            self._handles.append(module.register_forward_hook(self._keep))
+        self._handles.append(
+            inner.register_forward_pre_hook(self._begin, with_kwargs=True)
+        )
+        self._handles.append(inner.register_forward_hook(self._write))
+
+    def _let_go(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._seen.clear()
+
+    def _begin(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        self._seen.clear()
+        inputs = kwargs['inputs'] if 'inputs' in kwargs else args[0]
+        self._windows = slide_windows(model, tuple(inputs.shape[-2:]))
+
+    def _keep(self, module: nn.Module, inputs: Any, output: WithAttention) -> None:
+        self._seen.setdefault(module, []).append(output.attention)
+
+    def _write(self, model: nn.Module, inputs: Any, output: Any) -> None:
+        seen, self._seen = self._seen, {}
+        if not seen or not _are_data_samples(output):
+            return
+        levels: list[AttentionMaps] = []
+        for passes in seen.values():
+            whole = whole_levels(passes, self._windows)
+            if whole is None:
+                self._warn('the model goes through it several times for one batch')
+                return
+            levels += whole
+        mean, std = combine_levels(levels, self.level)
+        if len(mean) != len(output):
+            self._warn(f'the model makes {len(output)} predictions of {len(mean)} maps')
+            return
+        for sample, *values in zip(output, mean.detach(), std.detach(), strict=True):
+            for name, value in zip(FIELDS, values, strict=True):
+                if name not in sample:
+                    sample.set_field(value, name)
+
+    def _warn(self, reason: str) -> None:
+        if not self._warned:
+            print_log(
+                f'AttentionFieldsHook writes no {" and ".join(FIELDS)}: {reason}, so '
+                'that no attention map belongs to a prediction',
+                logger='current',
+                level=logging.WARNING,
+            )
+        self._warned = True
+
+
+def _are_data_samples(output: Any) -> bool:
+    return isinstance(output, list | tuple) and all(
+        isinstance(sample, BaseDataElement) for sample in output
+    )

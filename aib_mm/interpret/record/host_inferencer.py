@@ -1,0 +1,132 @@
+"""A trained model of any host, its test pipeline and its visualizer, by its config."""
+
+import copy
+import importlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.infer import BaseInferencer
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import VISUALIZERS, DefaultScope
+from mmengine.visualization import Visualizer
+from torch import nn
+
+from aib_mm.errors import choose
+from aib_mm.hosts import HOST_PARTS
+from aib_mm.interpret.record.host_config import class_meta, innermost_dataset
+from aib_mm.interpret.record.inputs import exchanges_channels
+from aib_mm.training.checkpoint import check_checkpoint
+from aib_mm.training.checkpoint_fit import check_fit
+from aib_mm.training.checkpoint_keys import compare_keys
+from aib_mm.utils.configs import type_name
+
+_LOADER = 'LoadImageFromFile'
+
+
+class HostInferencer(BaseInferencer):
+    """mmengine's inferencer, ready for mmpretrain, mmdet and mmseg.
+
+    The default scope is left as it was.
+
+    Args:
+        config: path or ``Config``.
+        checkpoint: file or address of its weights, all of them.
+        device: where it runs.
+
+    Attributes:
+        classes: names of the classes; empty if neither checkpoint nor data set knows.
+        is_bgr: whether the test pipeline hands the network's images over as BGR.
+
+    Raises:
+        CheckpointError: it cannot be read, or lacks weights of the model.
+        ValueError: a config of no known host.
+    """
+
+    is_bgr: bool
+
+    def __init__(
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path,
+        device: str = 'cpu',
+    ) -> None:
+        cfg = Config.fromfile(config) if isinstance(config, str | Path) else config
+        cfg = copy.deepcopy(cfg)
+        scope = cfg.get('default_scope')
+        choose('default_scope of the config', scope, HOST_PARTS)
+        check_checkpoint(checkpoint)
+        # As the Runner does it.
+        if cfg.get('data_preprocessor') is not None:
+            cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+        self._checkpoint = str(checkpoint)
+        self._host = importlib.import_module(f'{HOST_PARTS[scope]}.predictions')
+        with DefaultScope.overwrite_default_scope(scope):
+            super().__init__(cfg, self._checkpoint, device, scope, show_progress=False)
+        meta = self.visualizer.dataset_meta or {}
+        self.classes: tuple[str, ...] = tuple(meta.get('classes') or ())
+
+    def _init_model(
+        self, cfg: Config | ConfigDict, weights: str | None, device: str = 'cpu'
+    ) -> nn.Module:
+        """As the base; SyncBN, which only several processes need, is BN."""
+        return revert_sync_batchnorm(super()._init_model(cfg, weights, device))
+
+    def _load_weights_to_model(
+        self, model: nn.Module, checkpoint: dict | None, cfg: Config | ConfigDict | None
+    ) -> None:
+        """As the base, once it is sure that nothing stays random."""
+        assert checkpoint is not None
+        report = compare_keys(model, checkpoint.get('state_dict', checkpoint))
+        check_fit(
+            report,
+            model,
+            self._checkpoint,
+            allow_missing=False,
+            remedy='give the config that it was trained with',
+        )
+        super()._load_weights_to_model(model, checkpoint, cfg)
+        self._known_meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+
+    def _init_pipeline(self, cfg: Config | ConfigDict) -> Compose:
+        """The test pipeline without annotations; another one for arrays."""
+        steps = [
+            step
+            for step in innermost_dataset(cfg.test_dataloader.dataset).pipeline
+            if not type_name(step).endswith('Annotations')
+        ]
+        rest = [step for step in steps if type_name(step) != _LOADER]
+        converts = exchanges_channels(self.model.data_preprocessor)
+        if len(rest) < len(steps):
+            self.is_bgr = True
+            self._array_pipeline = Compose(rest)
+            return Compose(steps)
+        # A set such as CIFAR holds arrays, and its pipeline loads nothing. What is
+        # loaded or given is BGR; the network expects the arrays' order.
+        self.is_bgr = converts
+        order = [] if converts else [_exchange_channels]
+        self._array_pipeline = Compose([*order, *rest])
+        return Compose([dict(type=_LOADER), *order, *rest])
+
+    def _init_collate(self, cfg: Config | ConfigDict) -> Callable:
+        """Lists, which the data preprocessor of every host takes."""
+        return pseudo_collate
+
+    def _init_visualizer(self, cfg: Config | ConfigDict) -> Visualizer:
+        """The config's, without backends: it only draws."""
+        given = cfg.get('visualizer') or dict(type='Visualizer')
+        name = f'attention-{time.perf_counter_ns()}'
+        visualizer = VISUALIZERS.build(dict(given, name=name, vis_backends=None))
+        visualizer.dataset_meta = class_meta(
+            self._known_meta, innermost_dataset(cfg.test_dataloader.dataset)
+        )
+        return visualizer
+
+
+def _exchange_channels(results: dict[str, Any]) -> dict[str, Any]:
+    """A step of a pipeline: RGB of BGR."""
+    return dict(results, img=np.ascontiguousarray(results['img'][..., ::-1]))

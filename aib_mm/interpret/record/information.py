@@ -1,0 +1,184 @@
+"""How much a latent tells: its divergence, collected from any model, image by image.
+
+Every stochastic layer of this package returns a ``Latent``. Its divergence is an upper
+bound on I(Z; X, A) (paper, Eq. 9), here in bits, so that models compare.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from aib_mm.encoders import GaussianLayer, Latent, LatentEncoder
+from aib_mm.gaussian import kl_elements
+from aib_mm.interpret.record.windows import Windows
+
+BITS = 1.0 / math.log(2.0)
+
+
+class LatentRows(NamedTuple):
+    """One latent of one forward pass, or that of a part of the attention's samples.
+
+    ``bits`` is ``(L·n, ...)``, sample-major: ``KL[p(z|x, a) ‖ N(0, I)]`` summed over K.
+    ``rois`` is ``(L·n, 5)`` where a row belongs to a region, whose first number is the
+    place of its image in the sample-major batch; else None, and a row is an image.
+    Parts have the same ``source``, the name of the module that drew.
+    """
+
+    bits: Tensor
+    rois: Tensor | None
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Information:
+    """What the latents of one image tell, in bits, averaged over attention samples.
+
+    Attributes:
+        bits: per position ``(h, w)``, over the network's input with its padding; per
+            region ``(n,)``; or of the image as a whole, ``()``.
+        rois: of the regions, ``(n, 4)``, left, top, right, bottom, in pixels of the
+            network's input.
+    """
+
+    bits: Tensor
+    rois: Tensor | None = None
+
+    @property
+    def total(self) -> float:
+        """Of the image: the sum over positions or regions."""
+        return self.bits.double().sum().item()
+
+    @property
+    def positions(self) -> int:
+        """How many latents the image has: pixels, regions, or one."""
+        return self.bits.numel()
+
+
+@contextmanager
+def record_latents(
+    model: nn.Module, roi_extractors: Sequence[nn.Module] = ()
+) -> Iterator[list[LatentRows]]:
+    """Collect the latents of every forward pass inside the ``with`` block, detached.
+
+    Args:
+        model: is left as it was, also when the block raises.
+        roi_extractors: modules that are called with features and RoIs ``(L·n, 5)``
+            before latents are drawn, one for each RoI.
+
+    Yields:
+        One entry per latent, in the order of drawing, or several with one ``source``
+        where the samples of the attention are encoded one after the other; none of a
+        latent whose density is not known (``NoiseEncoder``, or the mean latent instead
+        of a sample).
+    """
+    rows: list[LatentRows] = []
+    rois: list[Tensor] = []
+
+    def keep_rois(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        rois[:] = [inputs[1].detach()]
+
+    def keep(name: str, module: nn.Module, inputs: Any, latent: Latent) -> None:
+        if latent.mean is not None and latent.std is not None:
+            nats = kl_elements(latent.mean.detach(), latent.std.detach()).sum(dim=1)
+            rows.append(LatentRows(nats * BITS, rois[0] if rois else None, name))
+
+    handles = []
+    try:
+        for extractor in roi_extractors:
+            handles.append(extractor.register_forward_pre_hook(keep_rois))
+        for name, module in model.named_modules():
+            if isinstance(module, LatentEncoder | GaussianLayer):
+                handles.append(module.register_forward_hook(partial(keep, name)))
+        yield rows
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def information_of_images(
+    rows: Sequence[LatentRows], batch_size: int, windows: Windows | None = None
+) -> list[Information | None]:
+    """What the latents of one prediction of a batch tell of each of its images.
+
+    Several latents of a region (its class and its box, or those of a cascade's stages)
+    or of an image are summed.
+
+    Args:
+        rows: in the order of drawing.
+        batch_size: how many images.
+        windows: of slide inference, whose latents have positions. Where windows
+            overlap, a position's bits are their mean.
+
+    Returns:
+        One per image, None where there is no latent of known density.
+
+    Raises:
+        ValueError: latents of different shapes, which have no common positions.
+    """
+    if not rows:
+        return [None] * batch_size
+    if windows is not None:
+        parts = [_sum(part, batch_size) for part in _by_window(rows, windows)]
+        return [
+            Information(windows.average([one.bits for one in of_image]))
+            for of_image in zip(*parts, strict=True)
+        ]
+    return list(_sum(rows, batch_size))
+
+
+def _by_window(
+    rows: Sequence[LatentRows], windows: Windows
+) -> Iterator[list[LatentRows]]:
+    """The rows of each window: each source draws equally often in all of them."""
+    sources: dict[str | None, list[LatentRows]] = {}
+    for latent in rows:
+        sources.setdefault(latent.source, []).append(latent)
+    count = len(windows.boxes)
+    for i in range(count):
+        yield [
+            latent
+            for drawn in sources.values()
+            for latent in drawn[i * len(drawn) // count : (i + 1) * len(drawn) // count]
+        ]
+
+
+def _sum(rows: Sequence[LatentRows], batch_size: int) -> list[Information]:
+    """Of one pass over the batch."""
+    rows = _whole(rows)
+    shapes = {tuple(latent.bits.shape) for latent in rows}
+    if len(shapes) > 1:
+        raise ValueError(
+            f'latents of the shapes {sorted(shapes)} in one pass have no common '
+            'positions to sum over'
+        )
+    bits = torch.stack([latent.bits for latent in rows]).sum(dim=0)
+    rois = rows[0].rois
+    if rois is None:
+        return [Information(one) for one in bits.unflatten(0, (-1, batch_size)).mean(0)]
+    # All samples share the regions, in one order; the first part has some of them.
+    samples = 1 + int(rois[:, 0].max()) // batch_size if len(rois) else 1
+    boxes = rois[: len(rois) // samples]
+    per_roi = bits.view(-1, len(boxes)).mean(0) if len(boxes) else bits
+    return [
+        Information(per_roi[boxes[:, 0] == i], boxes[boxes[:, 0] == i, 1:])
+        for i in range(batch_size)
+    ]
+
+
+def _whole(rows: Sequence[LatentRows]) -> list[LatentRows]:
+    """Parts put together; the regions are those of the first."""
+    parts: dict[str | int, list[LatentRows]] = {}
+    for i, latent in enumerate(rows):
+        parts.setdefault(i if latent.source is None else latent.source, []).append(
+            latent
+        )
+    return [
+        first._replace(bits=torch.cat([first.bits, *(part.bits for part in others)]))
+        for first, *others in parts.values()
+    ]

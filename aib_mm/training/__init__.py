@@ -1,0 +1,1 @@
+"""What mmengine leaves out of a training: checkpoints, random state, damaged data."""

@@ -1,0 +1,106 @@
+"""Refuses a checkpoint of another model, which mmengine would load without an error.
+
+mmengine loads what fits and logs the rest, so that a test of the wrong file is a test
+of random weights.
+"""
+
+import logging
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from aib_mm.training.checkpoint import CheckpointError
+from aib_mm.training.checkpoint_keys import KeyReport, compare_keys
+from aib_mm.utils.wrappers import unwrapped
+
+_SHOWN_KEYS = 3
+
+
+class CheckpointFitHook(Hook):
+    """Look at a checkpoint before the Runner takes its weights.
+
+    Args:
+        checkpoint: path or address, for the message.
+        allow_missing: weights of the model may be missing or of another shape, as where
+            a training starts from a model without attention; not all of them.
+        remedy: what to do about missing ones.
+
+    Raises:
+        CheckpointError: in ``after_load_checkpoint``, see ``check_fit``.
+    """
+
+    def __init__(self, checkpoint: str, allow_missing: bool, remedy: str) -> None:
+        self.checkpoint = checkpoint
+        self.allow_missing = allow_missing
+        self.remedy = remedy
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Compare; mmengine has read the checkpoint and not loaded its weights."""
+        model = unwrapped(runner.model)
+        if isinstance(model, BaseTTAModel):
+            model = model.module
+        weights = checkpoint.get('state_dict', checkpoint)
+        report = compare_keys(model, weights)
+        check_fit(
+            report,
+            model,
+            self.checkpoint,
+            allow_missing=self.allow_missing,
+            remedy=self.remedy,
+        )
+
+
+def check_fit(
+    report: KeyReport,
+    model: nn.Module,
+    checkpoint: str,
+    *,
+    allow_missing: bool,
+    remedy: str,
+) -> None:
+    """Raise where a checkpoint would leave weights random; warn of superfluous ones.
+
+    Args:
+        report: of ``compare_keys``.
+        model: of the report.
+        checkpoint: path or address.
+        allow_missing: raise only if nothing fits at all.
+        remedy: ends the message.
+
+    Raises:
+        CheckpointError: names some of what is missing or of another shape.
+    """
+    name = type(model).__name__
+    shapes = [
+        f'{one.key} {list(one.checkpoint)} for {list(one.model)}'
+        for one in report.mismatched
+    ]
+    lacking = [*shapes, *report.missing, *report.new]
+    total = sum(isinstance(value, Tensor) for value in model.state_dict().values())
+    if lacking and (not allow_missing or _nothing_fits(report, model)):
+        raise CheckpointError(
+            f'checkpoint {checkpoint} is not of this {name}: {len(lacking)} of its '
+            f'{total} weights are missing or of another shape ({_some(lacking)}), and '
+            f'would stay random; {remedy}'
+        )
+    if report.unexpected:
+        print_log(
+            f'checkpoint {checkpoint} has {len(report.unexpected)} weights that {name} '
+            f'does not: {_some(report.unexpected)}',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def _nothing_fits(report: KeyReport, model: nn.Module) -> bool:
+    lacking = {*report.new, *report.missing, *(one.key for one in report.mismatched)}
+    return lacking.issuperset(name for name, _ in model.named_parameters())
+
+
+def _some(keys: Any) -> str:
+    shown = list(keys[:_SHOWN_KEYS])
+    return ', '.join([*shown, '…'] if len(keys) > _SHOWN_KEYS else shown)

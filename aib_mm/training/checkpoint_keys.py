@@ -1,0 +1,134 @@
+"""A checkpoint's keys against a model's."""
+
+import copy
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from aib_mm.training.checkpoint import CheckpointError, check_checkpoint
+
+_SHOWN_ENTRIES = 8
+
+
+class Mismatch(NamedTuple):
+    """A key of both with different shapes."""
+
+    key: str
+    checkpoint: tuple[int, ...]
+    model: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """What differs between a model and a state dict.
+
+    Attributes:
+        new: keys of the model that its classes declare as their own additions, so that
+            a checkpoint of the host's model lacks them.
+        missing: other keys of the model that the state dict lacks.
+        unexpected: keys of the state dict that the model lacks.
+        mismatched: keys of both, with both shapes.
+    """
+
+    new: Sequence[str]
+    missing: Sequence[str]
+    unexpected: Sequence[str]
+    mismatched: Sequence[Mismatch]
+
+    @property
+    def fits(self) -> bool:
+        """Whether only declared keys differ."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+
+def compare_keys(model: nn.Module, state_dict: Mapping[str, Any]) -> KeyReport:
+    """Compare as mmengine's loader would load, with what the model's classes rename.
+
+    A class declares in ``vanilla_lacks`` the names of its children that a checkpoint
+    without attention lacks. A child is new where the state dict has none of its keys;
+    where it has some, the others are missing.
+
+    Args:
+        model: is not changed; the loading is tried on a copy.
+        state_dict: is not changed; a prefix ``module.`` is dropped.
+    """
+    model = copy.deepcopy(model)
+    found = _as_loaded(model, state_dict)
+    wanted = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+    absent = [key for key in wanted if key not in found and not _is_counter(key)]
+    additions = [
+        child
+        for child in _declared(model)
+        if not any(_is_of(key, child) for key in found)
+    ]
+    new = [key for key in absent if any(_is_of(key, child) for child in additions)]
+    return KeyReport(
+        new=new,
+        missing=[key for key in absent if key not in new],
+        unexpected=[key for key in found if key not in wanted],
+        mismatched=[
+            Mismatch(key, tuple(found[key].shape), tuple(value.shape))
+            for key, value in wanted.items()
+            if key in found and found[key].shape != value.shape
+        ],
+    )
+
+
+def read_state_dict(path: str) -> Mapping[str, Tensor]:
+    """The weights in a checkpoint, as mmengine's loader finds them.
+
+    Raises:
+        CheckpointError: an unusable file or address, or one without weights.
+    """
+    check_checkpoint(path)
+    try:
+        content = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    except Exception as error:  # an address can fail in many ways
+        reason = str(error).partition('\n')[0]
+        raise CheckpointError(f'checkpoint {path} cannot be read: {reason}') from error
+    state_dict = content.get('state_dict', content)
+    if not any(isinstance(value, Tensor) for value in state_dict.values()):
+        entries = ', '.join(map(str, list(state_dict)[:_SHOWN_ENTRIES]))
+        raise CheckpointError(
+            f'checkpoint {path} has no weights under state_dict or at its top, which '
+            f'holds: {entries or "nothing"}; give a checkpoint of mmengine'
+        )
+    return state_dict
+
+
+def _as_loaded(model: nn.Module, state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights under the names that the model's classes look for them.
+
+    The classes rename while they load, so the weights are loaded into ``model``.
+    """
+    found: dict[str, Tensor] = {
+        re.sub(r'^module\.', '', key): value
+        for key, value in state_dict.items()
+        if isinstance(value, Tensor)
+    }
+    versions = getattr(state_dict, '_metadata', {})
+    for name, module in model.named_modules(remove_duplicate=False):
+        prefix = f'{name}.' if name else ''
+        version = versions.get(name, {})
+        module._load_from_state_dict(found, prefix, version, True, [], [], [])
+    return found
+
+
+def _declared(model: nn.Module) -> Iterator[str]:
+    """Full names of the children that classes of the model declare as additions."""
+    for name, module in model.named_modules(remove_duplicate=False):
+        for child in getattr(type(module), 'vanilla_lacks', ()):
+            yield f'{name}.{child}' if name else child
+
+
+def _is_of(key: str, child: str) -> bool:
+    return key == child or key.startswith(f'{child}.')
+
+
+def _is_counter(key: str) -> bool:
+    """Batches seen by a BatchNorm, which mmengine's loader does not ask for either."""
+    return key.endswith('num_batches_tracked')

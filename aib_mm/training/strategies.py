@@ -1,0 +1,75 @@
+"""A config's ``FlexibleRunner`` and strategy, and what they leave of the safeguards."""
+
+import logging
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+
+from aib_mm.errors import UsageError
+from aib_mm.training.non_finite import NonFiniteLossHook
+from aib_mm.training.random_state import RandomStateHook
+from aib_mm.training.safe_checkpoint import SafeCheckpointHook
+
+#: What a training gets here whatever its config says.
+SAFEGUARDS = (RandomStateHook, SafeCheckpointHook, NonFiniteLossHook)
+
+_SHARDING = ('AIBFSDPStrategy', 'FSDPStrategy', 'DeepSpeedStrategy')
+
+
+def check_launcher(cfg: Config) -> None:
+    """Refuse to spread a model over processes where there is one.
+
+    Raises:
+        UsageError: a strategy that needs a launcher, and none is given.
+    """
+    kind = _strategy(cfg)
+    if kind in _SHARDING and cfg.get('launcher', 'none') == 'none':
+        raise UsageError(
+            f'strategy {kind} of config {cfg.filename} works in several processes: '
+            'start them with tools/dist_train.sh CONFIG NUMBER, or --launcher'
+        )
+
+
+def saves_folders(cfg: Config) -> bool:
+    """Whether checkpoints are folders of shards, which only their strategy reads."""
+    kind = _strategy(cfg)
+    if kind not in _SHARDING:
+        return False
+    default = 'local' if kind == 'FSDPStrategy' else 'full'
+    asked = cfg.strategy.get('state_dict_cfg', default)
+    return kind == 'DeepSpeedStrategy' or asked == 'local'
+
+
+def safeguards(cfg: Config) -> tuple[type[Hook], ...]:
+    """The hooks that this config's Runner can have; says once which it cannot."""
+    if _name(cfg, 'runner_type') != 'FlexibleRunner':
+        return SAFEGUARDS
+    lost = [
+        'a checkpoint is not whole if the process is killed while it is written',
+        'whether a checkpoint is of this model is not checked (python -m aib_mm '
+        'compare CONFIG CHECKPOINT does)',
+    ]
+    hooks: tuple[type[Hook], ...] = (RandomStateHook, NonFiniteLossHook)
+    if _strategy(cfg) == 'DeepSpeedStrategy':
+        # It lets no hook add to what it saves.
+        hooks = (NonFiniteLossHook,)
+        lost.append('a resumed training draws other random numbers')
+    print_log(
+        f'FlexibleRunner: its strategy writes the checkpoints: {"; ".join(lost)}',
+        logger='current',
+        level=logging.WARNING,
+    )
+    return hooks
+
+
+def _strategy(cfg: Config) -> str | None:
+    """Its class's name; None where the Runner takes no strategy."""
+    if _name(cfg, 'runner_type') != 'FlexibleRunner':
+        return None
+    return _name(cfg.get('strategy') or {}, 'type')
+
+
+def _name(settings: dict | Config, key: str) -> str | None:
+    value = settings.get(key)
+    return getattr(value, '__name__', value)

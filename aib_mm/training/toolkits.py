@@ -1,0 +1,230 @@
+"""How the three toolkits differ on the command line: one table, ``TOOLKITS``.
+
+Everything is done on the config, by registered names; no toolkit is imported.
+"""
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from aib_mm.errors import UsageError, did_you_mean
+from aib_mm.utils.configs import type_name
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What ``--show``, ``--show-dir`` and the options that belong to them ask for.
+
+    ``wait_time`` in seconds; ``interval`` in samples, None for the toolkit's own.
+    """
+
+    show: bool
+    show_dir: str | None
+    wait_time: float
+    interval: int | None
+    tta: bool
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """One toolkit's conventions.
+
+    Attributes:
+        draw: switches the visualization hook (given as its config) on.
+        save_predictions: makes the test write its predictions to ``--out``.
+        out_suffixes: allowed endings of that ``--out``; empty for a folder.
+        tta_defaults: fills in ``tta_model`` and ``tta_pipeline`` where absent.
+        loader_defaults: what a data loader gets where its config says nothing.
+    """
+
+    draw: Callable[[Config, ConfigDict, Drawing], None]
+    save_predictions: Callable[[Config, str], None]
+    out_suffixes: tuple[str, ...]
+    tta_defaults: Callable[[Config], None]
+    loader_defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+def toolkit_of(cfg: Config) -> Toolkit:
+    """The toolkit that a config is written for, by its ``default_scope``.
+
+    Raises:
+        UsageError: ``default_scope`` is missing or names another toolkit.
+    """
+    scope = cfg.get('default_scope')
+    if scope not in TOOLKITS:
+        hint = did_you_mean(str(scope), TOOLKITS)
+        raise UsageError(
+            f'default_scope of config {cfg.filename} must be one of '
+            f'{list(TOOLKITS)}, got {scope!r}; set it in the config or pass '
+            f'--cfg-options default_scope=NAME' + (f'; {hint}' if hint else '')
+        )
+    return TOOLKITS[scope]
+
+
+def enable_drawing(cfg: Config, drawing: Drawing) -> None:
+    """Switch the visualization hook of the config on.
+
+    Raises:
+        UsageError: the config has no such hook, or it cannot do what is asked.
+    """
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise UsageError(
+            '--show and --show-dir need a visualization hook; add '
+            "visualization=dict(type='VisualizationHook') (DetVisualizationHook, "
+            f'SegVisualizationHook) to default_hooks of config {cfg.filename}'
+        )
+    toolkit_of(cfg).draw(cfg, hook, drawing)
+
+
+def enable_tta(cfg: Config) -> None:
+    """Wrap the model and swap the test pipeline for test-time augmentation.
+
+    Raises:
+        UsageError: the config, or its toolkit, does not say how.
+    """
+    dataset = _innermost_dataset(cfg)
+    toolkit_of(cfg).tta_defaults(cfg)
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    dataset.pipeline = cfg.tta_pipeline
+
+
+def _innermost_dataset(cfg: Config) -> ConfigDict:
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    if 'pipeline' not in dataset:
+        raise UsageError(
+            f'--tta found no pipeline in test_dataloader.dataset of type '
+            f'{dataset.get("type")!r} in config {cfg.filename}; test its parts one by '
+            f'one'
+        )
+    return dataset
+
+
+def _metrics(cfg: Config) -> list[ConfigDict]:
+    """The metrics of the test, as a list that may be appended to."""
+    evaluator = cfg.get('test_evaluator')
+    if isinstance(evaluator, dict) and 'metrics' in evaluator:  # a typed Evaluator
+        holder, key = evaluator, 'metrics'
+    else:
+        holder, key = cfg, 'test_evaluator'
+    found = holder[key]
+    holder[key] = list(found) if isinstance(found, list | tuple) else [found]
+    return holder[key]
+
+
+def _draw_mmpretrain(_: Config, hook: ConfigDict, drawing: Drawing) -> None:
+    if drawing.tta:
+        raise UsageError(
+            '--tta: the hook of mmpretrain draws plain test batches only; leave --tta '
+            'or --show and --show-dir out'
+        )
+    hook.update(
+        enable=True,
+        show=drawing.show,
+        wait_time=drawing.wait_time,
+        out_dir=drawing.show_dir,
+        interval=drawing.interval or 1,
+    )
+
+
+def _draw_mmdet(_: Config, hook: ConfigDict, drawing: Drawing) -> None:
+    if drawing.interval is not None:
+        raise UsageError(
+            f'--interval {drawing.interval}: the hook of mmdet draws every test image; '
+            f'leave --interval out'
+        )
+    hook.draw = True
+    if drawing.show:
+        hook.update(show=True, wait_time=drawing.wait_time)
+    if drawing.show_dir:
+        hook.test_out_dir = drawing.show_dir
+
+
+def _draw_mmseg(cfg: Config, hook: ConfigDict, drawing: Drawing) -> None:
+    hook.draw = True
+    if drawing.interval is not None:
+        hook.interval = drawing.interval
+    if drawing.show:
+        hook.update(show=True, wait_time=drawing.wait_time)
+    if drawing.show_dir:
+        cfg.visualizer.save_dir = drawing.show_dir
+
+
+def _dump_with(metric: str) -> Callable[[Config, str], None]:
+    def dump(cfg: Config, out: str) -> None:
+        _metrics(cfg).append(ConfigDict(type=metric, out_file_path=out))
+
+    return dump
+
+
+def _save_mmseg_masks(cfg: Config, out: str) -> None:
+    savers = [each for each in _metrics(cfg) if type_name(each) == 'IoUMetric']
+    if not savers:
+        raise UsageError(
+            f'--out {out}: mmseg writes its masks through IoUMetric, which '
+            f'test_evaluator of config {cfg.filename} does not have'
+        )
+    savers[0].update(output_dir=out, keep_results=True)
+
+
+def _flip_pipeline(cfg: Config, last: ConfigDict) -> list:
+    """The test pipeline, its last step done for the image and its mirror image."""
+    flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+    pipeline = deepcopy(list(_innermost_dataset(cfg).pipeline[:-1]))
+    return [*pipeline, dict(type='TestTimeAug', transforms=[flips, [last]])]
+
+
+def _tta_mmpretrain(cfg: Config) -> None:
+    cfg.setdefault('tta_model', ConfigDict(type='mmpretrain.AverageClsScoreTTA'))
+    last = _innermost_dataset(cfg).pipeline[-1]
+    cfg.setdefault('tta_pipeline', _flip_pipeline(cfg, last))
+
+
+def _tta_mmdet(cfg: Config) -> None:
+    nms = dict(type='nms', iou_threshold=0.5)
+    tta_cfg = dict(nms=nms, max_per_img=100)
+    cfg.setdefault('tta_model', ConfigDict(type='DetTTAModel', tta_cfg=tta_cfg))
+    keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+    pack = ConfigDict(type='PackDetInputs', meta_keys=(*keys, 'flip', 'flip_direction'))
+    cfg.setdefault('tta_pipeline', _flip_pipeline(cfg, pack))
+
+
+def _tta_mmseg(cfg: Config) -> None:
+    missing = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
+    if missing:
+        raise UsageError(
+            f'--tta: mmseg has no default for {" and ".join(missing)}; define them in '
+            f'config {cfg.filename}'
+        )
+
+
+TOOLKITS: Mapping[str, Toolkit] = {
+    'mmpretrain': Toolkit(
+        draw=_draw_mmpretrain,
+        save_predictions=_dump_with('mmengine.DumpResults'),
+        out_suffixes=('.pkl', '.pickle'),
+        tta_defaults=_tta_mmpretrain,
+        loader_defaults=dict(
+            pin_memory=True,
+            persistent_workers=True,
+            collate_fn=dict(type='default_collate'),
+        ),
+    ),
+    'mmdet': Toolkit(
+        draw=_draw_mmdet,
+        save_predictions=_dump_with('mmdet.DumpDetResults'),
+        out_suffixes=('.pkl', '.pickle'),
+        tta_defaults=_tta_mmdet,
+    ),
+    'mmseg': Toolkit(
+        draw=_draw_mmseg,
+        save_predictions=_save_mmseg_masks,
+        out_suffixes=(),
+        tta_defaults=_tta_mmseg,
+    ),
+}

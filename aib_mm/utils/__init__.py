@@ -1,0 +1,1 @@
+"""What knows neither the method nor a host: files, tables, libraries, configs."""
