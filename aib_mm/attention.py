@@ -9,8 +9,7 @@
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,16 +19,18 @@ from torch import Tensor, nn
 
 from aib_mm import gaussian
 from aib_mm.errors import check_count, choose
-from aib_mm.features import (
-    AttendedFeatures,
-    AttentionMaps,
-    AttentionModule,
-    Samples,
+from aib_mm.features import AttendedFeatures, AttentionMaps, AttentionModule, Source
+from aib_mm.modulation import (
+    REPLACE,
+    Modulator,
+    ReplaceModulation,
+    build_modulation,
 )
-from aib_mm.modulation import build_modulation
 from aib_mm.registry import build_part
 from aib_mm.utils.wrappers import unwrapped
 
+#: Levels that each keep their own statistics where nobody says how many there are.
+MAX_LEVELS = 8
 STD_SOURCES = ('input', 'mean')
 
 Features = Sequence[Tensor]
@@ -91,6 +92,13 @@ class AttentionBranch(BaseModule):
         if self.mean_branch is not None:
             h = self.mean_branch(x)
             h = h[-1] if isinstance(h, tuple | list) else h
+            if h.shape[-2:] != x.shape[-2:]:
+                raise ValueError(
+                    f'mean_branch {type(self.mean_branch).__name__} makes maps of '
+                    f'{tuple(h.shape[-2:])} from features of {tuple(x.shape[-2:])}: '
+                    'leave out its pooling and strides (pool_last=False, '
+                    'first_stride=1), so that every position keeps its score'
+                )
         logits = self.mean_conv(h)
         mean = (logits if logits.dtype == torch.float64 else logits.float()).sigmoid()
         raw_std = self.std_conv(x if self.std_source == 'input' else mean.to(x.dtype))
@@ -111,10 +119,13 @@ class AIBAttention(AttentionModule):
         std_kernel_size: see ``AttentionBranch``.
         std_source: see ``AttentionBranch``.
         std_shift: see ``AttentionBranch``.
-        modulation: ``'scale'``, ``'residual'``, ``'bias'`` or ``'concat'`` (3.3.1).
+        modulation: ``'scale'``, ``'residual'``, ``'bias'`` or ``'concat'`` (3.3.1); or
+            ``'replace'``, ours, which reports the nats that its map lets through.
         quantizer: config of ``VQAnchorQuantizer``; makes it a qt model.
         noise: config of ``AdditiveNoise`` or ``PropagatedNoise``, for the encoders that
             draw L_z at their input; the head's encoder is then a ``NoiseEncoder``.
+        prior_std: of the prior ``N(0, prior_std²)`` of a score, from which the map's
+            divergence is reported in nats; by default only ``'replace'`` reports any.
         mean_branch: see ``AttentionBranch``.
         initial_score: in (0, 1). Small for a warm start from a vanilla model, and for a
             more selective map.
@@ -148,6 +159,7 @@ class AIBAttention(AttentionModule):
         modulation: str = 'residual',
         quantizer: dict | None = None,
         noise: dict | None = None,
+        prior_std: float | None = None,
         mean_branch: dict | None = None,
         initial_score: float = 0.5,
         shared: bool = True,
@@ -173,9 +185,11 @@ class AIBAttention(AttentionModule):
             raise ValueError(f'std_kernel_size must be odd, got {std_kernel_size}')
         if not 0 < initial_score < 1:
             raise ValueError(f'initial_score must be in (0, 1), got {initial_score!r}')
+        _check_nats(modulation, prior_std, noise)
         self.train_samples = train_samples
         self.test_samples = test_samples
         self.sample_chunk = sample_chunk
+        self.prior_std = prior_std
         self.noise = build_part(noise)
         self.pre_neck = build_part(pre_neck)
         self.post_neck = build_part(post_neck)
@@ -197,7 +211,7 @@ class AIBAttention(AttentionModule):
                 modulation,
                 channels if self.noise is None else self.noise.out_channels(channels),
             )
-            for channels in levels
+            for channels in (levels if modulation != REPLACE else self._each_level())
         )
 
     def forward(self, feats: Features | Tensor) -> AttendedFeatures:
@@ -213,27 +227,30 @@ class AIBAttention(AttentionModule):
             feats = self.pre_neck(feats)
         feats = (feats,) if isinstance(feats, Tensor) else tuple(feats)
         self._check(feats)
+        if self.training:
+            self._observe(feats)
         mapped = _mapped(feats, self.map_level)
-        levels = [self._attend(i, x) for i, x in enumerate(mapped)]
+        found = [self._attend(i, x) for i, x in enumerate(mapped)]
         # Not in place: torch.compile cannot trace that.
-        levels = levels * (len(feats) // len(levels))
+        found = found * (len(feats) // len(found))
+        levels = [self._priced(i, x, *found[i]) for i, x in enumerate(feats)]
         attention = [maps for maps, _ in levels]
-        sampled = [maps.samples for maps in attention]
-        num_samples = len(sampled[0]) * max(self._noise_samples, 1)
-        if num_samples == 1:
-            noisy = self._with_noise(feats, self._noise_samples)
-            summary = self._modulate(noisy, sampled)
-        else:
-            noiseless = self._with_noise(feats, 0)
-            means = [maps.mean(dim=0) for maps in sampled]
-            summary = self._modulate(noiseless, means)
+        source = Source(
+            feats=feats,
+            maps=[maps.samples for maps in attention],
+            noise_samples=self._noise_samples,
+            modulator=Modulator(self.modulations, self.noise, self.post_neck),
+            quantizer=self.quantizer,
+        )
+        num_samples = len(source.maps[0]) * max(source.noise_samples, 1)
+        summary, samples = self._summarized(source, num_samples)
         attended = AttendedFeatures(
             maps=summary,
-            samples=partial(self._sampled, feats, sampled, self._noise_samples),
-            expected=partial(self._expected, feats, attention),
             attention=attention,
             losses=_mean_losses([losses for _, losses in levels]),
+            source=source,
             num_samples=num_samples,
+            samples=samples,
             noisy=self.noise is not None,
             sample_chunk=None if self.training else self.sample_chunk,
         )
@@ -241,6 +258,26 @@ class AIBAttention(AttentionModule):
         if self.training and self.quantizer is not None and learns:
             attended.require_taken()
         return attended
+
+    def _summarized(
+        self, source: Source, num_samples: int
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...] | None]:
+        """What foreign heads see, and all samples where they had to be computed."""
+        modulator = source.modulator
+        if num_samples == 1:
+            feats = modulator.with_noise(source.feats, source.noise_samples)
+            draws = self._map_samples > 0
+            run = modulator if draws else modulator.expected
+            return run(feats, source.maps), None
+        if self.training and self.post_neck is not None:
+            # Once: its batch norms count what the loss sees, and nothing else.
+            feats = modulator.with_noise(source.feats, source.noise_samples)
+            samples = modulator(feats, source.maps)
+            means = (x.unflatten(0, (num_samples, -1)).mean(dim=0) for x in samples)
+            return tuple(means), samples
+        feats = modulator.with_noise(source.feats, 0)
+        means = [maps.mean(dim=0) for maps in source.maps]
+        return modulator.expected(feats, means), None
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -269,11 +306,23 @@ class AIBAttention(AttentionModule):
             return 0
         return self.noise.num_samples
 
+    def _each_level(self) -> list[int]:
+        """Channels of every level, as many as are known or can be."""
+        if len(self.in_channels) > 1 or not self.shared:
+            return self.in_channels
+        known = getattr(self.pre_neck, 'num_outs', MAX_LEVELS)
+        return self.in_channels * (known if isinstance(known, int) else MAX_LEVELS)
+
+    def _observe(self, feats: Features) -> None:
+        for x, modulation in zip(feats, self.modulations, strict=False):
+            if isinstance(modulation, ReplaceModulation):
+                modulation.observe(x)
+
     def _attend(self, level: int, x: Tensor) -> tuple[AttentionMaps, dict[str, Tensor]]:
         mean, std = self.branches[level % len(self.branches)](x)
         samples = gaussian.sample(mean, std, self._map_samples)
         if self.quantizer is None:
-            return AttentionMaps(mean, std, samples, None), {}
+            return AttentionMaps(mean, std, samples), {}
         quantized = self.quantizer(samples)
         losses = {
             'vq_loss': quantized.vq_loss,
@@ -281,55 +330,29 @@ class AIBAttention(AttentionModule):
         }
         return AttentionMaps(mean, std, quantized.values, quantized.indices), losses
 
-    def _sampled(
-        self,
-        feats: Features,
-        attention: Sequence[Tensor],
-        noise_samples: int,
-        chunk: int,
-    ) -> Iterator[Samples]:
-        """Features under ``chunk`` of the ``(L_a, B, 1, H, W)`` maps at a time.
-
-        The noise on the features is drawn once: all maps modulate the same L_z draws.
-        """
-        feats = self._with_noise(feats, noise_samples)
-        for start in range(0, len(attention[0]), chunk):
-            maps = [level[start : start + chunk] for level in attention]
-            count = len(maps[0]) * max(noise_samples, 1)
-            yield Samples(self._modulate(feats, maps), count)
-
-    def _with_noise(self, feats: Features, noise_samples: int) -> Features:
-        """Features as the modulation takes them: with noise ``(L_z, B, C, H, W)``."""
-        if self.noise is None:
-            return feats
-        return [self.noise(x, noise_samples) for x in feats]
-
-    def _modulate(
-        self, feats: Features, attention: Sequence[Tensor]
-    ) -> tuple[Tensor, ...]:
-        """Features under ``(L_a, B, 1, H, W)`` or ``(B, 1, H, W)`` maps, per level.
-
-        Returns ``(L_a·L_z·B, C, H, W)``, sample-major.
-        """
-        maps: list[Tensor] = []
-        for level, (x, a) in enumerate(zip(feats, attention, strict=True)):
-            a = a.unsqueeze(0) if a.dim() == 4 else a
-            if self.noise is not None:
-                a = a.unsqueeze(1).expand(-1, x.shape[0], -1, -1, -1, -1)
-            out = self.modulations[level % len(self.modulations)](x, a)
-            maps.append(out.flatten(0, -4))
-        outs = maps if self.post_neck is None else self.post_neck(tuple(maps))
-        return (outs,) if isinstance(outs, Tensor) else tuple(outs)
-
-    def _expected(
-        self, feats: Features, attention: Sequence[AttentionMaps]
-    ) -> tuple[Tensor, ...]:
-        means = [maps.mean for maps in attention]
-        if self.quantizer is not None:
-            means = [self.quantizer(mean).values for mean in means]
-        return self._modulate(self._with_noise(feats, 0), means)
+    def _priced(
+        self, level: int, x: Tensor, maps: AttentionMaps, losses: dict[str, Tensor]
+    ) -> tuple[AttentionMaps, dict[str, Tensor]]:
+        """Maps and losses with what each position lets through, if anybody counts."""
+        modulation = self.modulations[level % len(self.modulations)]
+        if isinstance(modulation, ReplaceModulation):
+            nats = modulation.nats(x, maps.samples).mean(dim=0)
+        elif self.prior_std is not None:
+            nats = gaussian.kl_elements(maps.mean, maps.std, self.prior_std)
+        else:
+            return maps, losses
+        total = gaussian.mean_or_zero(nats)
+        return maps._replace(nats=nats), {**losses, 'map_nats': total}
 
     def _check(self, feats: Features) -> None:
+        shapes = [tuple(x.shape) for x in feats]
+        if any(len(shape) != 4 for shape in shapes):
+            raise ValueError(
+                f'AIBAttention attends to maps (B, C, H, W), got features of {shapes}: '
+                "let the backbone give maps (out_type='featmap' of a transformer, "
+                'gap_before_final_norm=False of ConvNeXt), and pool behind the '
+                'attention, in post_neck'
+            )
         channels = [x.shape[1] for x in feats]
         wanted = self.in_channels
         if self.shared and len(wanted) == 1:
@@ -345,6 +368,12 @@ class AIBAttention(AttentionModule):
             raise ValueError(
                 f'the map of map_level={self.map_level} cannot modulate levels of the '
                 f'sizes {sizes}: leave map_level out'
+            )
+        replaces = isinstance(self.modulations[0], ReplaceModulation)
+        if replaces and len(feats) > len(self.modulations):
+            raise ValueError(
+                f"modulation='replace' keeps statistics of {len(self.modulations)} "
+                f'levels, got {len(feats)}: give in_channels one number per level'
             )
 
 
@@ -395,6 +424,23 @@ def _level_channels(in_channels: int | Sequence[int], shared: bool) -> list[int]
             f'shared=False needs in_channels per level, got in_channels={in_channels}'
         )
     return channels
+
+
+def _check_nats(modulation: str, prior_std: float | None, noise: dict | None) -> None:
+    if modulation == REPLACE and noise is not None:
+        raise ValueError(
+            f"modulation='replace' puts noise on the features, and so does {noise!r}: "
+            'set noise=None'
+        )
+    if prior_std is None:
+        return
+    if modulation == REPLACE:
+        raise ValueError(
+            f"modulation='replace' counts its own nats, without prior_std={prior_std}: "
+            'leave prior_std out'
+        )
+    if not 0 < prior_std < math.inf:
+        raise ValueError(f'prior_std must be positive and finite, got {prior_std!r}')
 
 
 def _mean_losses(levels: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -1,11 +1,15 @@
 """What a module with attention hands on: tensors, and the attention behind them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor
+
+from aib_mm.modulation import Modulator
+from aib_mm.quantizer import VQAnchorQuantizer
 
 Maps = tuple[Tensor, ...]
 AnyWithAttention = TypeVar('AnyWithAttention', bound='WithAttention')
@@ -18,22 +22,27 @@ class AttentionMaps(NamedTuple):
     a sigmoid makes it, on the method's own scale where a softmax over positions or a
     class activation map does. ``samples`` are the maps that modulated the features,
     ``(L_a, B, 1, H, W)``: quantised in a qt model, and then ``indices`` says which
-    anchor each position took.
+    anchor each position took. ``nats`` ``(B, 1, H, W)`` is what each position lets
+    through, where the neck reports it.
     """
 
     mean: Tensor
     std: Tensor
     samples: Tensor
-    indices: Tensor | None
+    indices: Tensor | None = None
+    nats: Tensor | None = None
 
     @classmethod
     def certain(cls, attention: Tensor) -> 'AttentionMaps':
-        """Of a method whose attention is not random: its only sample, without std."""
-        return cls(attention, torch.zeros_like(attention), attention.unsqueeze(0), None)
+        """Maps of a method whose attention is not random: one sample, without std."""
+        return cls(attention, torch.zeros_like(attention), attention.unsqueeze(0))
 
 
 class WithAttention(tuple[Tensor, ...]):
     """Tensors, as an ordinary tuple, with the attention behind them.
+
+    It can be copied and pickled. Rebuilt from its tensors alone, as hosts do that mask
+    or move features, it is a tuple without attention.
 
     Args:
         tensors: the tuple's elements.
@@ -44,8 +53,8 @@ class WithAttention(tuple[Tensor, ...]):
 
     def __new__(
         cls: type[AnyWithAttention],
-        tensors: Iterable[Tensor],
-        attention: Iterable[AttentionMaps],
+        tensors: Iterable[Tensor] = (),
+        attention: Iterable[AttentionMaps] = (),
     ) -> AnyWithAttention:
         self = super().__new__(cls, tensors)
         self.attention = tuple(attention)
@@ -62,24 +71,6 @@ class AttentionModule(BaseModule):
     def forward(self, *args: Any, **kwargs: Any) -> WithAttention:
         """Compute, and hand on the maps."""
         raise NotImplementedError
-
-
-class _Receipt:
-    """Whether the losses were taken.
-
-    An object of its own: a tensor's hook that held the features would hold itself, and
-    with it the memory of a whole iteration.
-    """
-
-    given = False
-
-    def check(self, grad: Tensor) -> None:
-        if not self.given:
-            raise RuntimeError(
-                'the quantisation losses of AIBAttention were not taken by any head, '
-                "so its anchors would never learn: add dict(type='AIBLossHook') to "
-                'custom_hooks, or use a head of aib_mm'
-            )
 
 
 class ExpectedFeatures(tuple[Tensor, ...]):
@@ -99,6 +90,55 @@ class Samples(NamedTuple):
     num_samples: int
 
 
+@dataclass(frozen=True)
+class Source:
+    """What the features under a map are computed from.
+
+    Attributes:
+        feats: per level ``(B, C, H, W)``, before noise and modulation.
+        maps: per level the sampled maps, ``(L_a, B, 1, H, W)``.
+        noise_samples: L_z of the noise on the features; 0 without.
+        modulator: from features and maps to what heads see.
+        quantizer: rounds the mean map too, in a qt model.
+    """
+
+    feats: Sequence[Tensor]
+    maps: Sequence[Tensor]
+    noise_samples: int
+    modulator: Modulator
+    quantizer: VQAnchorQuantizer | None = None
+
+
+class NeckLosses:
+    """Unweighted losses of a neck, which are taken once, by whoever comes first.
+
+    An object of its own: a tensor's hook that held the features would hold itself, and
+    with it the memory of a whole iteration.
+    """
+
+    def __init__(self, losses: Mapping[str, Tensor]) -> None:
+        self.values = dict(losses)
+        self.taken = False
+
+    def take(self) -> dict[str, Tensor]:
+        """The losses the first time, then nothing."""
+        taken, self.taken = self.taken, True
+        return {} if taken else dict(self.values)
+
+    def require_taken(self, grad: Tensor) -> None:
+        """Stop a backward pass before which nobody has taken the losses.
+
+        Raises:
+            RuntimeError: names the remedy.
+        """
+        if not self.taken:
+            raise RuntimeError(
+                'the quantisation losses of AIBAttention were not taken by any head, '
+                "so its anchors would never learn: add dict(type='AIBLossHook') to "
+                'custom_hooks, or use a head of aib_mm'
+            )
+
+
 class AttendedFeatures(WithAttention):
     """Feature maps with the attention they went through; what ``AIBAttention`` gives.
 
@@ -107,52 +147,73 @@ class AttendedFeatures(WithAttention):
 
     Args:
         maps: the tuple's elements.
-        samples: computes the samples, as many attention maps at a time as it is told.
-        expected: computes ``expected``.
         attention: per level.
-        losses: unweighted.
-        num_samples: L.
+        losses: unweighted scalars.
+        source: what samples are computed from; None where ``maps`` are all there is.
+        num_samples: ``L = L_a``, times the noise's L_z if there is noise.
+        samples: per level ``(L·B, C, H, W)``, where they are known already.
         noisy: see below.
-        sample_chunk: how many attention maps ``chunks`` takes at a time; None is all.
+        sample_chunk: how many attention maps ``draw`` takes at a time; None is all.
 
     Attributes:
         attention: per level ``AttentionMaps``.
-        num_samples: ``L = L_a``, times the noise's L_z if there is noise.
+        num_samples: see above.
         noisy: whether the neck puts noise on the features before the modulation.
     """
 
     num_samples: int
     noisy: bool
+    _losses: NeckLosses
+    _source: Source | None
     _samples: Maps | None
-    _compute_samples: Callable[[int], Iterator[Samples]]
-    _compute_expected: Callable[[], Maps]
-    _losses: dict[str, Tensor]
-    _receipt: _Receipt
+    _expected: Maps | None
     _guarded: bool
     _sample_chunk: int | None
 
     def __new__(
         cls,
-        maps: Iterable[Tensor],
-        samples: Callable[[int], Iterator[Samples]],
-        expected: Callable[[], Maps],
-        attention: Iterable[AttentionMaps],
-        losses: Mapping[str, Tensor],
-        num_samples: int,
+        maps: Iterable[Tensor] = (),
+        attention: Iterable[AttentionMaps] = (),
+        losses: Mapping[str, Tensor] | None = None,
+        source: Source | None = None,
+        num_samples: int = 1,
+        samples: Maps | None = None,
         noisy: bool = False,
         sample_chunk: int | None = None,
     ) -> 'AttendedFeatures':
         self = super().__new__(cls, maps, attention)
         self.num_samples = num_samples
         self.noisy = noisy
-        self._samples = tuple(self) if num_samples == 1 else None
-        self._compute_samples = samples
-        self._compute_expected = expected
-        self._losses = dict(losses)
-        self._receipt = _Receipt()
+        self._losses = NeckLosses(losses or {})
+        self._source = source
+        self._samples = tuple(self) if num_samples == 1 else samples
+        self._expected = None
         self._guarded = False
         self._sample_chunk = sample_chunk
         return self
+
+    def draw(self, chunk: int | None = None) -> Iterator[Samples]:
+        """Features under each sample, a few at a time, so that memory does not grow.
+
+        A chunk is computed when it is asked for, and not kept: iterate with ``map``,
+        whose function lets go of one chunk before the next is computed. Once
+        ``samples`` has been read they are there, and come in one.
+
+        Args:
+            chunk: attention maps at a time; by default what the neck says, and where it
+                says nothing, all.
+        """
+        chunk = chunk or self._sample_chunk
+        if chunk is None or self._samples is not None or self._source is None:
+            yield Samples(self.samples, self.num_samples)
+            return
+        source, count = self._source, len(self._source.maps[0])
+        # The noise on the features is drawn once: all maps modulate the same L_z draws.
+        feats = source.modulator.with_noise(source.feats, source.noise_samples)
+        for start in range(0, count, chunk):
+            maps = [level[start : start + chunk] for level in source.maps]
+            drawn = len(maps[0]) * max(source.noise_samples, 1)
+            yield Samples(source.modulator(feats, maps), drawn)
 
     @property
     def samples(self) -> Maps:
@@ -162,26 +223,11 @@ class AttendedFeatures(WithAttention):
         them does not pay for them.
         """
         if self._samples is None:
-            (found,) = self._compute_samples(self.num_samples)
-            self._samples = tuple(found.maps)
+            assert self._source is not None  # else maps are the one sample
+            (drawn,) = self.draw(len(self._source.maps[0]))
+            self._samples = tuple(drawn.maps)
             self._guard(self._samples)
         return self._samples
-
-    def chunks(self, size: int | None = None) -> Iterator[Samples]:
-        """``samples``, a few at a time, so that memory does not grow with their number.
-
-        A chunk is computed when it is asked for, and not kept: iterate with ``map``,
-        whose function lets go of one chunk before the next is computed. Once
-        ``samples`` has been read they are there, and come in one.
-
-        Args:
-            size: attention maps in a chunk; by default what the neck says.
-        """
-        size = size or self._sample_chunk
-        if size is None or self._samples is not None:
-            yield Samples(self.samples, self.num_samples)
-        else:
-            yield from self._compute_samples(size)
 
     @property
     def expected(self) -> ExpectedFeatures:
@@ -190,39 +236,56 @@ class AttendedFeatures(WithAttention):
         Computed when asked for. A head's ``mode='tensor'`` reads it, so that counting
         operations and exporting see one pass, whose result is not random.
         """
-        return ExpectedFeatures(self._compute_expected())
+        if self._expected is None and self._source is not None:
+            source = self._source
+            means = [maps.mean for maps in self.attention]
+            if source.quantizer is not None:
+                means = [source.quantizer(mean).values for mean in means]
+            feats = source.modulator.with_noise(source.feats, 0)
+            self._expected = source.modulator.expected(feats, means)
+        return ExpectedFeatures(self if self._expected is None else self._expected)
 
     @property
     def losses(self) -> dict[str, Tensor]:
-        """``vq_loss`` and ``commit_loss``, unweighted scalars; empty if not quantised.
+        """Unweighted scalars, to look at: reading them changes nothing.
 
-        Reading it takes the responsibility: whoever reads adds them to the loss.
+        With a quantiser ``vq_loss`` and ``commit_loss``; where the map is priced
+        ``map_nats``.
         """
-        self._receipt.given = True
-        return dict(self._losses)
+        return dict(self._losses.values)
 
-    @property
-    def losses_taken(self) -> bool:
-        """Whether somebody has read ``losses``."""
-        return self._receipt.given
+    def take_losses(self) -> dict[str, Tensor]:
+        """``losses``, for whoever adds them to the task's; once, then ``{}``.
+
+        However many heads and latents read the features, each term counts once per
+        sample (paper, Eq. 18).
+        """
+        return self._losses.take()
 
     def require_taken(self) -> None:
-        """Let a backward pass that reaches these features with the losses unread fail.
+        """Let a backward pass that reaches these features with the losses untaken fail.
 
         Raises:
             RuntimeError: in that backward pass, which is the first one in training.
         """
         self._guarded = True
         self._guard(self)
+        self._guard(self._samples or ())
 
     def _guard(self, maps: Iterable[Tensor]) -> None:
         for features in maps:
             if self._guarded and features.requires_grad:
-                features.register_hook(self._receipt.check)
+                features.register_hook(self._losses.require_taken)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles hold what was computed, not the modules that compute."""
+        with torch.set_grad_enabled(any(x.requires_grad for x in self)):
+            computed = dict(_samples=self.samples, _expected=tuple(self.expected))
+        return type(self), (tuple(self),), {**vars(self), **computed, '_source': None}
 
 
 def all_samples(feats: Sequence[Tensor]) -> Samples:
-    """What a head predicts from: every sample, or the only one of plain features."""
+    """What a head learns from: every sample, or the only one of plain features."""
     if isinstance(feats, AttendedFeatures):
         return Samples(feats.samples, feats.num_samples)
     return Samples(feats, 1)
@@ -235,8 +298,18 @@ def sample_chunks(
 
     Args:
         feats: what the neck gave.
-        size: see ``AttendedFeatures.chunks``.
+        size: see ``AttendedFeatures.draw``.
     """
     if isinstance(feats, AttendedFeatures):
-        return feats.chunks(size)
+        return feats.draw(size)
     return iter([Samples(feats, 1)])
+
+
+def expected_features(feats: Sequence[Tensor]) -> Sequence[Tensor]:
+    """What a head computes ``mode='tensor'`` from; plain features as they are."""
+    return feats.expected if isinstance(feats, AttendedFeatures) else feats
+
+
+def take_losses(feats: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The losses of the neck behind the features, once; ``{}`` of plain ones."""
+    return feats.take_losses() if isinstance(feats, AttendedFeatures) else {}

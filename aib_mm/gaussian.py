@@ -115,8 +115,8 @@ def mean_or_zero(values: Tensor) -> Tensor:
     return values.sum() / max(values.numel(), 1)
 
 
-def kl_elements(mean: Tensor, std: Tensor) -> Tensor:
-    """What each element contributes to ``kl_to_standard_normal``, in nats.
+def kl_elements(mean: Tensor, std: Tensor, prior_std: float = 1.0) -> Tensor:
+    """``KL[N(mean, std²) ‖ N(0, prior_std²)]`` of each element, in nats.
 
     Raises:
         ValueError: shapes that differ.
@@ -126,4 +126,6 @@ def kl_elements(mean: Tensor, std: Tensor) -> Tensor:
             'mean and std must have the same shape, got '
             f'{tuple(mean.shape)} and {tuple(std.shape)}'
         )
+    if prior_std != 1.0:
+        mean, std = mean / prior_std, std / prior_std
     return 0.5 * (mean.square() + std.square() - 1.0) - std.log()

@@ -12,13 +12,14 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from aib_mm.attention import attention_modules
-from aib_mm.errors import check_count, check_weight
+from aib_mm.errors import check_count
 from aib_mm.features import (
     AttendedFeatures,
     AttentionMaps,
     AttentionModule,
     WithAttention,
 )
+from aib_mm.losses import NeckLoss
 from aib_mm.quantizer import anchor_usage, perplexity
 from aib_mm.utils.wrappers import unwrapped
 
@@ -37,23 +38,21 @@ class _ForwardObserver(Hook):
 
 @HOOKS.register_module()
 class AIBLossHook(_ForwardObserver):
-    """Add the quantisation losses to the loss dict of a model whose heads are foreign.
+    """Add the neck's losses to the loss dict of a model whose heads are foreign.
 
     Heads of aib_mm take the losses themselves. A head that knows nothing of the
     attention leaves them; this hook then adds ``loss_vq`` and ``loss_cmt`` (paper,
-    Eq. 18) to what the model returns in ``mode='loss'``.
+    Eq. 18), and ``loss_price`` of a priced map, to what the model returns in
+    ``mode='loss'``.
 
     Args:
-        vq_weight: of Eq. 16.
-        commit_weight: of Eq. 17.
+        weights: as ``NeckLoss``: ``vq_weight``, ``commit_weight``, ``attention_price``,
+            ``price_begin``, ``price_end``.
     """
 
-    def __init__(self, vq_weight: float = 0.4, commit_weight: float = 0.1) -> None:
+    def __init__(self, **weights: Any) -> None:
         super().__init__()
-        check_weight('vq_weight', vq_weight)
-        check_weight('commit_weight', commit_weight)
-        self.vq_weight = vq_weight
-        self.commit_weight = commit_weight
+        self.neck_loss = NeckLoss(**weights)
         self._attended: list[AttendedFeatures] = []
 
     def before_train(self, runner: Runner) -> None:
@@ -75,13 +74,10 @@ class AIBLossHook(_ForwardObserver):
         if not model.training or not isinstance(output, dict):
             return output
         for features in attended:
+            self.neck_loss.check_neck(features)
             # A head of aib_mm may have taken them already.
-            losses = {} if features.losses_taken else features.losses
-            if losses:
-                vq = self.vq_weight * losses['vq_loss']
-                commit = self.commit_weight * losses['commit_loss']
-                output['loss_vq'] = output.get('loss_vq', 0) + vq
-                output['loss_cmt'] = output.get('loss_cmt', 0) + commit
+            for name, value in self.neck_loss(features.take_losses()).items():
+                output[name] = output.get(name, 0) + value
         return output
 
 

@@ -1,15 +1,18 @@
 """The terms that the bottleneck adds to a task's loss (paper, 3.4, Eq. 18)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 
 from aib_mm import gaussian
 from aib_mm.encoders import GaussianLayer, Latent, LatentEncoder
-from aib_mm.errors import check_weight, choose
+from aib_mm.errors import check_count, check_weight, choose
+from aib_mm.features import AttendedFeatures
 from aib_mm.registry import build_part
 
 UNITS = {'nats': 1.0, 'bits': 1.0 / math.log(2.0)}
@@ -54,6 +57,84 @@ class GaussianKL(BaseModule):
         return {'loss_kl': kl * UNITS[self.units]}
 
 
+@dataclass(frozen=True)
+class NeckLoss:
+    """``vq_weight · L_vq + commit_weight · L_cmt + price · map_nats``.
+
+    What the neck adds to a task's loss (paper, Eq. 18); the price on the map is ours.
+
+    Attributes:
+        vq_weight: weight of Eq. 16, which moves the anchors to the scores.
+        commit_weight: weight of Eq. 17, which moves the scores to the anchors.
+        attention_price: of one nat that the map lets through, at a position on average.
+        price_begin: iteration of the Runner at which the price begins to rise from 0.
+        price_end: iteration from which it is whole; the rise is linear.
+
+    Raises:
+        ValueError: a weight that is negative or not finite, iterations in disorder.
+    """
+
+    vq_weight: float = 0.4
+    commit_weight: float = 0.1
+    attention_price: float = 0.0
+    price_begin: int = 0
+    price_end: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ('vq_weight', 'commit_weight', 'attention_price'):
+            check_weight(name, getattr(self, name))
+        check_count('price_begin', self.price_begin, 0)
+        check_count('price_end', self.price_end, 0)
+        if self.price_end < self.price_begin:
+            raise ValueError(
+                f'price_end={self.price_end} is before price_begin={self.price_begin}: '
+                'the price rises from the one to the other'
+            )
+
+    def price(self) -> float:
+        """The price in the present iteration, as the Runner counts; whole without one.
+
+        The count is the Runner's own, so that a resumed training goes on where it was.
+        """
+        step = MessageHub.get_current_instance().get_info('iter')
+        if step is None or step >= self.price_end:
+            return self.attention_price
+        rise = self.price_end - self.price_begin
+        return self.attention_price * max(step - self.price_begin, 0) / rise
+
+    def check_neck(self, feats: Sequence[Tensor]) -> None:
+        """Refuse a price behind a neck that reports nothing to be priced.
+
+        Raises:
+            ValueError: names the remedy.
+        """
+        if self.attention_price == 0:
+            return
+        if not isinstance(feats, AttendedFeatures) or 'map_nats' not in feats.losses:
+            raise ValueError(
+                f'attention_price={self.attention_price}, but the neck reports no '
+                "map_nats: set modulation='replace' or prior_std=0.2 in neck=dict("
+                "type='AIBAttention'), or leave attention_price out"
+            )
+
+    def __call__(self, taken: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weighted terms of what ``AttendedFeatures.take_losses`` gave.
+
+        Returns:
+            ``loss_vq`` and ``loss_cmt`` of a quantiser, ``loss_price`` of a price, and
+            the detached monitor ``map_nats`` where the neck reports it.
+        """
+        losses: dict[str, Tensor] = {}
+        if 'vq_loss' in taken:
+            losses['loss_vq'] = self.vq_weight * taken['vq_loss']
+            losses['loss_cmt'] = self.commit_weight * taken['commit_loss']
+        if 'map_nats' in taken:
+            if self.attention_price > 0:
+                losses['loss_price'] = self.price() * taken['map_nats']
+            losses['map_nats'] = taken['map_nats'].detach()
+        return losses
+
+
 @MODELS.register_module()
 class AIBLoss(BaseModule):
     """``beta · KL + vq_weight · L_vq + commit_weight · L_cmt`` (paper, Eq. 18).
@@ -62,10 +143,13 @@ class AIBLoss(BaseModule):
     maximise these. Eq. 10, from which they come, minimises them, as this class does.
 
     Args:
-        beta: weight of the divergence, the price of information.
-        vq_weight: of Eq. 16, which moves the anchors to the scores.
-        commit_weight: of Eq. 17, which moves the scores to the anchors.
+        beta: weight of the divergence, the price of information in the latent.
+        vq_weight: see ``NeckLoss``, as of all that follow but ``kl``.
+        commit_weight: see above.
         kl: config of ``GaussianKL`` or ``AdversarialKL``.
+        attention_price: of a nat in the map; ours, and off by default.
+        price_begin: see above.
+        price_end: see above.
 
     Raises:
         ValueError: a negative or non-finite weight.
@@ -77,17 +161,16 @@ class AIBLoss(BaseModule):
         vq_weight: float = 0.4,
         commit_weight: float = 0.1,
         kl: dict | None = None,
+        attention_price: float = 0.0,
+        price_begin: int = 0,
+        price_end: int = 0,
     ) -> None:
         super().__init__()
-        for name, weight in (
-            ('beta', beta),
-            ('vq_weight', vq_weight),
-            ('commit_weight', commit_weight),
-        ):
-            check_weight(name, weight)
+        check_weight('beta', beta)
         self.beta = beta
-        self.vq_weight = vq_weight
-        self.commit_weight = commit_weight
+        self.neck_loss = NeckLoss(
+            vq_weight, commit_weight, attention_price, price_begin, price_end
+        )
         self.kl = build_part(kl or dict(type='GaussianKL'))
 
     def check_encoder(self, encoder: LatentEncoder | GaussianLayer) -> None:
@@ -111,25 +194,23 @@ class AIBLoss(BaseModule):
             )
 
     def forward(
-        self, latent: Latent, quantization: Mapping[str, Tensor] | None = None
+        self, latent: Latent, neck_losses: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """Weighted terms, and monitors.
 
         Args:
             latent: of all attention samples, so that the mean over them is Eq. 12's.
-            quantization: ``AttendedFeatures.losses``; empty without a quantiser.
+            neck_losses: what ``AttendedFeatures.take_losses`` gave.
 
         Returns:
-            ``loss_kl``; with a quantiser ``loss_vq`` and ``loss_cmt``; what the ``kl``
-            adds (``loss_disc``). Detached monitors, whose names do not contain "loss":
-            ``kl_nats``, the divergence of the whole latent (sum over K) where its
-            density is known: an upper bound on I(Z; X, A), Eq. 9.
+            ``loss_kl``; what ``NeckLoss`` gives; what the ``kl`` adds (``loss_disc``).
+            Detached monitors, whose names do not contain "loss": ``kl_nats``, the
+            divergence of the whole latent (sum over K) where its density is known: an
+            upper bound on I(Z; X, A), Eq. 9.
         """
         losses = self.kl(latent)
         losses['loss_kl'] = self.beta * losses['loss_kl']
-        if quantization:
-            losses['loss_vq'] = self.vq_weight * quantization['vq_loss']
-            losses['loss_cmt'] = self.commit_weight * quantization['commit_loss']
+        losses.update(self.neck_loss(neck_losses or {}))
         if latent.mean is not None and latent.std is not None:
             losses['kl_nats'] = gaussian.kl_to_standard_normal(
                 latent.mean.detach().float(), latent.std.detach().float(), 'sum'

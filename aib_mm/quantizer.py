@@ -1,6 +1,5 @@
 """Attention scores rounded to the nearest of Q learnable anchors (paper, 3.2.1)."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -11,9 +10,6 @@ from torch.autograd.function import once_differentiable
 
 from aib_mm.errors import check_count, choose
 from aib_mm.gaussian import REDUCTIONS
-from aib_mm.rounding import FEW, Anchors, round_fused
-
-BLOCK = 2**16  # scores
 
 
 class Quantized(NamedTuple):
@@ -29,18 +25,8 @@ class Quantized(NamedTuple):
     indices: Tensor
 
 
-def _blocks(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Flat views of maps of one shape, on a CPU by pieces that stay in its cache."""
-    flat = [tensor.reshape(-1) for tensor in maps]
-    if flat[0].device.type != 'cpu' or torch.compiler.is_compiling():
-        return iter([tuple(flat)])
-    return zip(*(tensor.split(BLOCK) for tensor in flat), strict=True)
-
-
 def nearest_anchor(scores: Tensor, anchors: Tensor) -> Tensor:
-    """Index of the anchor nearest to each score (paper, Eq. 15).
-
-    Exact, and on a CPU as fast for many anchors as for few.
+    """Index of the anchor nearest to each score (paper, Eq. 15), exactly.
 
     Args:
         scores: any shape.
@@ -49,55 +35,76 @@ def nearest_anchor(scores: Tensor, anchors: Tensor) -> Tensor:
     Returns:
         int64, as ``scores``. Exactly between two anchors the lower one is taken.
     """
-    return _quantize(scores, anchors).indices
+    return _look_up(scores, anchors)[1]
 
 
-class _Rounded(NamedTuple):
-    """Scores rounded, and sums of ``score - value``.
+def decision_bounds(sorted_anchors: Tensor) -> Tensor:
+    """The largest float that is still nearest to the lower of two neighbours.
 
-    ``error`` is that of the squares, ``pull`` ``(Q,)`` that over each anchor's scores.
+    A midpoint rounded to float32 can lie on the wrong side of the true one. It is
+    therefore rounded down: ``score <= bound`` then means "not nearer to the upper
+    anchor" for every float.
+
+    Args:
+        sorted_anchors: ``(Q,)``, ascending.
+
+    Returns:
+        ``(Q - 1,)``, ascending.
     """
+    middle, lost = _midpoints(sorted_anchors)
+    bounds = middle.to(sorted_anchors.dtype)
+    below = torch.nextafter(bounds, bounds.new_full((), -torch.inf))
+    return torch.where(bounds.double() - middle > lost, below, bounds)
 
-    values: Tensor
-    indices: Tensor
-    error: Tensor
-    pull: Tensor
+
+def _midpoints(sorted_anchors: Tensor) -> tuple[Tensor, Tensor]:
+    """Midpoints ``(Q - 1,)`` in float64, and what even that rounds off of each."""
+    halves = sorted_anchors.double() / 2
+    lower, upper = halves[:-1], halves[1:]
+    middle = lower + upper
+    # Knuth's two-sum: middle + lost is the true midpoint.
+    added = middle - lower
+    return middle, (lower - (middle - added)) + (upper - added)
 
 
-def _quantize(scores: Tensor, anchors: Tensor) -> _Rounded:
-    if torch.compiler.is_dynamo_compiling() and len(anchors) <= FEW:
-        return _Rounded(*round_fused(scores, anchors))
-    prepared = Anchors(anchors, scores.numel())
-    values = torch.empty_like(scores, memory_format=torch.contiguous_format)
-    indices = torch.empty_like(values, dtype=torch.int64)
-    error = anchors.new_zeros(())
-    pull = torch.zeros_like(anchors)
-    for block, value, index in _blocks(scores, values, indices):
-        prepared.round(block, value, index)
-        difference = block - value
-        # Sums of their own lose less to rounding than one over the map.
-        pull += torch.zeros_like(pull).scatter_add_(0, index, difference)
-        error += difference.dot(difference)
-    return _Rounded(values, indices, error, pull)
+def _look_up(scores: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
+    """Values and indices of the nearest anchors, shapes as ``scores``.
+
+    In sorted order it is the anchor with as many midpoints below it as the score.
+    """
+    traced = torch.compiler.is_compiling()
+    # ONNX has no stable sort: there, of equal anchors any may be taken.
+    ordered, order = anchors.detach().sort(**({} if traced else {'stable': True}))
+    if traced:  # for compilers and ONNX, which know neither bucketize nor nextafter
+        middle, lost = _midpoints(ordered)
+        rank = (scores.double().unsqueeze(-1) - middle > lost).sum(dim=-1)
+    else:
+        rank = torch.bucketize(scores.contiguous(), decision_bounds(ordered))
+    # A score that is not finite must not pass for an anchor: 0 · inf is NaN.
+    return ordered[rank] + 0.0 * scores, order[rank]
 
 
 class _StraightThrough(torch.autograd.Function):
-    """Look-up with both losses in one pass over the map.
+    """Look-up with both losses, which have the same value (paper, Eq. 16 and 17).
 
-    Eq. 16 and 17 have the same value and differ in who receives the gradient. That of
-    the anchors is known with the value, and needs no second pass.
+    They differ in who receives the gradient. Sums are taken in float64: over a large
+    map float32 would lose what single anchors learn from.
     """
 
     @staticmethod
     def forward(
         ctx: Any, scores: Tensor, anchors: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        values, indices, error, pull = _quantize(scores, anchors)
-        ctx.count = max(scores.numel(), 1)
+        values, indices = _look_up(scores, anchors)
+        error = (scores - values).double()
+        # Sum of the errors of each anchor's scores, (Q,).
+        pull = error.new_zeros(len(anchors))
+        pull = pull.scatter_add(0, indices.flatten(), error.flatten())
+        ctx.slope = 2.0 / max(scores.numel(), 1)
         ctx.save_for_backward(scores, values, pull)
         ctx.mark_non_differentiable(indices)
         ctx.set_materialize_grads(False)  # zeros for the indices: two maps
-        loss = error / ctx.count
+        loss = (error.square().sum() * (ctx.slope / 2)).to(anchors.dtype)
         return values, loss, loss.clone(), indices
 
     @staticmethod
@@ -110,14 +117,11 @@ class _StraightThrough(torch.autograd.Function):
         _: None,
     ) -> tuple[Tensor, Tensor]:
         scores, values, pull = ctx.saved_tensors
-        slope = 2.0 / ctx.count
-        commit = 0.0 if grad_commit is None else slope * grad_commit
-        given = torch.zeros_like(values) if grad_values is None else grad_values
-        grad_scores = torch.empty_like(values)
-        maps = _blocks(scores, values, given, grad_scores)
-        for score, value, gradient, out in maps:
-            torch.sub(score, value, out=out).mul_(commit).add_(gradient)
-        return grad_scores, pull * (0.0 if grad_vq is None else -slope * grad_vq)
+        commit, vq = (0.0 if g is None else g for g in (grad_commit, grad_vq))
+        grad_scores = ctx.slope * commit * (scores - values)
+        if grad_values is not None:
+            grad_scores = grad_scores + grad_values
+        return grad_scores, (-ctx.slope * vq * pull).to(values.dtype)
 
 
 @MODELS.register_module()

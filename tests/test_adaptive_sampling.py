@@ -80,7 +80,7 @@ def test_an_easy_threshold_takes_the_least() -> None:
         attended = attend(x)
         logits = [
             module.decoder(module.encoder(chunk.maps[0], 4).samples)
-            for chunk, _ in zip(attended.chunks(1), range(least), strict=False)
+            for chunk, _ in zip(attended.draw(1), range(least), strict=False)
         ]
         expected = torch.cat(logits).mean(dim=0).softmax(dim=-1)
         torch.testing.assert_close(found['pred_score'], expected)

@@ -185,7 +185,7 @@ def test_every_parameter_gets_a_gradient(how, source, quantizer) -> None:
     # Away from the decision bound on which an untrained map would sit.
     nn.init.constant_(neck.branches[0].std_conv.bias, 5.0)
     out = neck(features(4))
-    loss = out[0].square().sum() + sum(out.losses.values())
+    loss = out[0].square().sum() + sum(out.take_losses().values())
     loss.backward()
     for name, parameter in neck.named_parameters():
         assert parameter.grad.isfinite().all(), name
@@ -201,7 +201,7 @@ def test_task_gradient_through_the_quantizer_is_the_one_without() -> None:
     for neck in (plain, quantised):
         torch.manual_seed(1)
         out = neck(feats)
-        assert isinstance(out.losses, dict)
+        out.take_losses()
         out[0].backward(gradient)
     for ours, theirs in zip(
         quantised.branches.parameters(), plain.branches.parameters(), strict=True
@@ -332,7 +332,7 @@ def test_a_model_of_another_precision_runs(dtype, how, source) -> None:
     neck = AIBAttention(4, modulation=how, std_source=source, quantizer=QT).to(dtype)
     out = neck(tuple(x.to(dtype) for x in features(4)))
     assert out[0].dtype == dtype
-    (out[0].sum() + sum(out.losses.values())).backward()
+    (out[0].sum() + sum(out.take_losses().values())).backward()
     assert neck.branches[0].mean_conv.weight.grad.isfinite().all()
 
 
@@ -340,7 +340,7 @@ def test_an_empty_batch_passes() -> None:
     out = AIBAttention(4, quantizer=QT)(features(4, batch=0))
     assert out[0].shape == (0, 4, 8, 6)
     assert out.num_samples == 1
-    (out[0].sum() + sum(out.losses.values())).backward()
+    (out[0].sum() + sum(out.take_losses().values())).backward()
 
 
 def test_frozen_attention_asks_nobody_to_take_its_losses() -> None:
@@ -354,7 +354,7 @@ def test_each_quantisation_loss_teaches_its_own_side() -> None:
     neck = AIBAttention(4, quantizer=QT)
     branch = list(neck.branches.parameters())
     anchors = neck.quantizer.anchors
-    losses = neck(features(4)).losses
+    losses = neck(features(4)).take_losses()
     taught = torch.autograd.grad(
         losses['vq_loss'], [*branch, anchors], retain_graph=True
     )

@@ -78,7 +78,7 @@ class Classifier(BaseModel):
         features = self.neck((inputs,))
         losses = dict(loss=features[0].mean())
         if self.takes:
-            losses['loss_vq'] = features.losses['vq_loss']
+            losses['loss_vq'] = features.take_losses()['vq_loss']
         return losses
 
 

@@ -5,16 +5,14 @@ import math
 import pytest
 import reference
 import torch
-from aib_mm.cli.benchmark_suite import peak_bytes
 
 from aib_mm.quantizer import (
-    BLOCK,
     VQAnchorQuantizer,
     anchor_usage,
+    decision_bounds,
     nearest_anchor,
     perplexity,
 )
-from aib_mm.rounding import decision_bounds
 
 
 def with_anchors(values: list[float], **kwargs) -> VQAnchorQuantizer:
@@ -195,8 +193,8 @@ def searched(scores: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize('num_anchors', [1, 2, 3, 20, 50, 400, 4096])
 def test_equals_a_search_on_many_scores(num_anchors: int) -> None:
-    """Several blocks, anchors in disorder, a map of each kind of spacing."""
-    count = 2 * BLOCK + 17
+    """Anchors in disorder, a map of each kind of spacing."""
+    count = 2**17 + 17
     scores = torch.rand(count) * 1.2 - 0.1
     even = torch.linspace(0, 1, num_anchors)
     crowded = torch.rand(num_anchors) ** 8 + 1e-3
@@ -272,23 +270,6 @@ def test_a_score_that_is_not_finite_shows_in_values_and_losses(score: float) -> 
     assert vq_loss.isnan() and commit_loss.isnan()
 
 
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = torch.rand(3, 1, 5, 7, requires_grad=True)
-    whole = with_anchors([0.7, 0.2, 0.4])
-    split = with_anchors([0.7, 0.2, 0.4])
-    expected = whole(scores)
-    torch.autograd.backward([expected.vq_loss, expected.values.sum()])
-    gradient, scores.grad = scores.grad, None
-    monkeypatch.setattr('aib_mm.quantizer.BLOCK', 8)
-    result = split(scores)
-    torch.autograd.backward([result.vq_loss, result.values.sum()])
-    assert torch.equal(result.values, expected.values)
-    assert torch.equal(result.indices, expected.indices)
-    torch.testing.assert_close(result.vq_loss, expected.vq_loss)
-    torch.testing.assert_close(scores.grad, gradient)
-    torch.testing.assert_close(split.anchors.grad, whole.anchors.grad)
-
-
 def test_scores_in_any_layout() -> None:
     scores = torch.rand(4, 6, 5).permute(2, 0, 1)
     anchors = torch.tensor([0.1, 0.8])
@@ -303,11 +284,26 @@ def test_commitment_gradient_is_that_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda s: quantizer(s).commit_loss, (scores,))
 
 
-def test_keeps_no_more_than_its_results_and_the_scores() -> None:
-    """Scores, values, int64 indices: no temporaries as large as the map, at any Q."""
-    scores = torch.rand(4 * BLOCK)
-    quantizer = VQAnchorQuantizer(4096)
-    with torch.no_grad():
-        peak = peak_bytes(lambda: quantizer(scores))
-    # Values once, int64 indices twice the scores' size.
-    assert 3 * scores.nbytes <= peak <= 4.5 * scores.nbytes
+def traced_look_up(scores: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
+    """Indices as a compiler gets them, without any operation of the compiler's own."""
+    return torch.compile(nearest_anchor, backend='eager', fullgraph=True)(
+        scores, anchors
+    )
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_the_traced_form_takes_the_same_anchors(seed: int) -> None:
+    torch.manual_seed(seed)
+    anchors = assorted(20)
+    bounds = decision_bounds(anchors.sort().values)
+    above = torch.nextafter(bounds, torch.tensor(torch.inf))
+    scores = torch.cat([assorted(10**4), bounds, above])
+    # Of equal anchors, such as the two zeros, ONNX's sort puts any first.
+    taken = anchors[traced_look_up(scores, anchors)]
+    assert torch.equal(taken, anchors[nearest_anchor(scores, anchors)])
+
+
+def test_the_traced_form_is_exact_where_float64_rounds_the_midpoint() -> None:
+    scores = torch.tensor([0.5])
+    assert traced_look_up(scores, torch.tensor([-1e-30, 1.0])).tolist() == [1]
+    assert traced_look_up(scores, torch.tensor([1e-30, 1.0])).tolist() == [0]

@@ -55,7 +55,7 @@ def test_chunks_are_the_samples_in_parts(size: int, options: dict) -> None:
     out = neck(features(4, 4))
     draws = 2 if 'noise' in options else 1
     torch.manual_seed(1)
-    chunks = list(out.chunks())
+    chunks = list(out.draw())
     assert [c.num_samples for c in chunks] == [
         draws * min(size, NUM_A - start) for start in range(0, NUM_A, size)
     ]
@@ -74,7 +74,7 @@ def test_the_noise_on_the_features_is_the_same_under_every_map() -> None:
     out = neck(features(4))
     noisy = [
         chunk.maps[0].unflatten(0, (2, 2)) / maps
-        for chunk, maps in zip(out.chunks(), out.attention[0].samples, strict=True)
+        for chunk, maps in zip(out.draw(), out.attention[0].samples, strict=True)
     ]
     assert not torch.equal(noisy[0][0], noisy[0][1])
     for one in noisy[1:]:
@@ -83,17 +83,17 @@ def test_the_noise_on_the_features_is_the_same_under_every_map() -> None:
 
 def test_training_has_all_samples_at_once() -> None:
     neck = AIBAttention(4, train_samples=NUM_A, test_samples=NUM_A, sample_chunk=1)
-    assert [c.num_samples for c in neck.train()(features(4)).chunks()] == [NUM_A]
-    assert [c.num_samples for c in neck.eval()(features(4)).chunks()] == [1] * NUM_A
+    assert [c.num_samples for c in neck.train()(features(4)).draw()] == [NUM_A]
+    assert [c.num_samples for c in neck.eval()(features(4)).draw()] == [1] * NUM_A
 
 
 def test_samples_that_are_there_come_in_one() -> None:
     out = AIBAttention(4, test_samples=NUM_A, sample_chunk=1).eval()(features(4))
     whole = out.samples
-    (chunk,) = out.chunks()
+    (chunk,) = out.draw()
     assert chunk.maps is whole and chunk.num_samples == NUM_A
     single = AIBAttention(4, test_samples=1, sample_chunk=1).eval()(features(4))
-    (chunk,) = single.chunks()
+    (chunk,) = single.draw()
     assert all(a is b for a, b in zip(chunk.maps, single, strict=True))
 
 
@@ -111,7 +111,7 @@ def test_a_chunk_is_let_go_before_the_next_is_computed() -> None:
         seen.append(weakref.ref(samples.maps[0]))
         return samples.num_samples
 
-    assert list(map(look, neck(features(4)).chunks())) == [1] * NUM_A
+    assert list(map(look, neck(features(4)).draw())) == [1] * NUM_A
 
 
 @pytest.mark.parametrize('value', [0, -1, 1.5])

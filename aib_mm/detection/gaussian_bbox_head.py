@@ -1,6 +1,6 @@
 """The box head whose last shared layer gives a distribution (paper, 4.2.5)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -104,27 +104,35 @@ class GaussianBBoxHead(Shared2FCBBoxHead):
             deltas = _predict(self.fc_reg, latents['reg'])
         return scores, deltas
 
+    def check_neck(self, feats: Sequence[Tensor]) -> None:
+        """Refuse a price on the map behind a neck that reports none; ``NeckLoss``."""
+        for aib_loss in self.aib_loss.values():
+            aib_loss.neck_loss.check_neck(feats)
+
     def bottleneck_loss(
-        self, latents: Latents, quantization: Mapping[str, Tensor] | None = None
+        self, latents: Latents, neck_losses: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """What the bottleneck adds (paper, Eq. 18), with one divergence per latent.
 
         Args:
             latents: of all attention samples.
-            quantization: ``AttendedFeatures.losses``.
+            neck_losses: what ``AttendedFeatures.take_losses`` gave; they go with the
+                first latent's.
 
         Returns:
             As ``AIBLoss``: the latents' losses are added, and their monitors have the
-            latent's name (``kl_nats_cls``).
+            latent's name (``kl_nats_cls``); the map's have none.
         """
         losses: dict[str, Tensor] = {}
         for name, latent in latents.items():
-            for key, value in self.aib_loss[name](latent, quantization).items():
+            for key, value in self.aib_loss[name](latent, neck_losses).items():
                 if 'loss' in key:
                     losses[key] = losses[key] + value if key in losses else value
+                elif key == 'map_nats':
+                    losses[key] = value
                 else:
                     losses[f'{key}_{name}'] = value
-            quantization = None
+            neck_losses = None
         return losses
 
     def forward(self, x: Tensor) -> tuple[Tensor | None, Tensor | None]:

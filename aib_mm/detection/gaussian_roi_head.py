@@ -23,6 +23,7 @@ from aib_mm.features import (
     Samples,
     all_samples,
     sample_chunks,
+    take_losses,
 )
 from aib_mm.registry import MODELS
 
@@ -160,11 +161,11 @@ class _GaussianRoIs:
         extractor: nn.Module,
         head: GaussianBBoxHead,
         train_cfg: Any,
-        takes_quantization: bool,
     ) -> dict[str, Any]:
         """Task loss averaged over samples (paper, Eq. 12, 23), and the bottleneck's."""
         rois = bbox2roi([result.priors for result in sampling_results])
         _refuse_noise(self, x)
+        head.check_neck(x)
         samples = self._draw(all_samples(x), rois, extractor, head, head.num_samples)
         some = samples.deltas if samples.scores is None else samples.scores
         assert some is not None
@@ -177,11 +178,8 @@ class _GaussianRoIs:
             sampling_results=sampling_results * count,
             rcnn_train_cfg=train_cfg,
         )
-        quantization = None
-        if takes_quantization and isinstance(x, AttendedFeatures):
-            quantization = x.losses
         losses = found['loss_bbox']
-        losses.update(head.bottleneck_loss(samples.latents, quantization))
+        losses.update(head.bottleneck_loss(samples.latents, take_losses(x)))
         targets = tuple(target[: len(rois)] for target in found['bbox_targets'])
         return dict(
             self._averaged(samples), loss_bbox=losses, bbox_targets=targets, rois=rois
@@ -219,7 +217,6 @@ class GaussianRoIHead(_GaussianRoIs, StandardRoIHead):
             self.bbox_roi_extractor,
             self.bbox_head,
             self.train_cfg,
-            takes_quantization=True,
         )
 
 
@@ -257,7 +254,6 @@ class GaussianCascadeRoIHead(_GaussianRoIs, CascadeRoIHead):
             self.bbox_roi_extractor[stage],
             self.bbox_head[stage],
             self.train_cfg[stage],
-            takes_quantization=stage == 0,
         )
 
 

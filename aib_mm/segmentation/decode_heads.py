@@ -17,7 +17,13 @@ from torch import Tensor, nn
 
 from aib_mm.encoders import Latent
 from aib_mm.errors import check_count, choose
-from aib_mm.features import AttendedFeatures, Samples, all_samples, sample_chunks
+from aib_mm.features import (
+    Samples,
+    all_samples,
+    expected_features,
+    sample_chunks,
+    take_losses,
+)
 from aib_mm.registry import MODELS, build_part
 from aib_mm.segmentation.gaussian_conv import GaussianConv
 
@@ -107,21 +113,20 @@ class GaussianDecodeHead:
 
     def forward(self, inputs: Features) -> Tensor:
         """Logits ``(B, C, H, W)`` without sampling: ``mode='tensor'``."""
-        feats = inputs.expected if isinstance(inputs, AttendedFeatures) else inputs
-        return self.decode(self.encode(feats, 0))[0]
+        return self.decode(self.encode(expected_features(inputs), 0))[0]
 
     def loss(
         self, inputs: Features, batch_data_samples: list[SegDataSample], train_cfg: Any
     ) -> dict[str, Tensor]:
         """Task loss averaged over samples (Eq. 12, 22), and the bottleneck's terms."""
+        self.aib_loss.neck_loss.check_neck(inputs)
         logits, latent = self._decode_samples(all_samples(inputs), self.train_samples)
         # One by one: some losses and samplers are no sums over the batch.
         found = [self.loss_by_feat(sample, batch_data_samples) for sample in logits]
         losses = {
             key: torch.stack([one[key] for one in found]).mean(0) for key in found[0]
         }
-        quantization = inputs.losses if isinstance(inputs, AttendedFeatures) else None
-        losses.update(self.aib_loss(latent, quantization))
+        losses.update(self.aib_loss(latent, take_losses(inputs)))
         return losses
 
     def predict(

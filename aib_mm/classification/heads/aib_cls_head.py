@@ -12,7 +12,12 @@ from aib_mm.classification.heads.adaptive import AdaptiveSampling, by_count, spr
 from aib_mm.encoders import Latent, join_latents
 from aib_mm.entropy import ENTROPY, INFORMATION, mutual_information, predictive_entropy
 from aib_mm.errors import check_count, choose
-from aib_mm.features import AttendedFeatures, Samples, sample_chunks
+from aib_mm.features import (
+    Samples,
+    expected_features,
+    sample_chunks,
+    take_losses,
+)
 from aib_mm.gaussian import kl_elements
 from aib_mm.registry import MODELS, build_part
 
@@ -104,8 +109,7 @@ class AIBClsHead(ClsHead):
     def pre_logits(self, feats: Sequence[Tensor]) -> Tensor:
         """The mean latent under the mean attention, ``(B, K)``."""
         self._check_noise(feats)
-        features = feats.expected if isinstance(feats, AttendedFeatures) else feats
-        return self.encoder(features[-1], 0).samples[0]
+        return self.encoder(expected_features(feats)[-1], 0).samples[0]
 
     def forward(self, feats: Sequence[Tensor]) -> Tensor:
         """Logits ``(B, C)`` without sampling: ``mode='tensor'``."""
@@ -115,6 +119,7 @@ class AIBClsHead(ClsHead):
         self, feats: Sequence[Tensor], data_samples: list[DataSample], **kwargs
     ) -> dict[str, Tensor]:
         """Task loss and the bottleneck's terms (paper, Eq. 18)."""
+        self.aib_loss.neck_loss.check_neck(feats)
         logits, latent = self._decode_samples(feats, self.train_samples)
         logits = logits.flatten(0, 1)
         if self.train_average == 'loss':
@@ -124,8 +129,7 @@ class AIBClsHead(ClsHead):
             losses = self._get_loss(logits.mean(dim=0), data_samples, **kwargs)
         # The log's "loss" is the total.
         losses['loss_cls'] = losses.pop('loss')
-        quantization = feats.losses if isinstance(feats, AttendedFeatures) else None
-        losses.update(self.aib_loss(latent, quantization))
+        losses.update(self.aib_loss(latent, take_losses(feats)))
         return losses
 
     def predict(
@@ -135,13 +139,12 @@ class AIBClsHead(ClsHead):
     ) -> list[DataSample]:
         """Average over all samples; ``pred_score`` and ``pred_label`` as the host's.
 
-        Behind ``AIBAttention`` the data samples also get ``attention_mean`` and
-        ``attention_std``, ``(1, H, W)`` each, of the last level; with a Gaussian
-        encoder ``kl_nats``, the divergence of the image's latent (summed over K,
-        averaged over attention samples). All get ``predictive_entropy`` and
-        ``mutual_information``, in nats, of the samples' class probabilities: the
-        entropy of their mean, whatever ``average`` says, and the part of it that comes
-        of their disagreement, which is 0 of one sample.
+        The data samples also get ``predictive_entropy`` and ``mutual_information``, in
+        nats, of the samples' class probabilities: the entropy of their mean, whatever
+        ``average`` says, and the part of it that comes of their disagreement, which is
+        0 of one sample; with a Gaussian encoder ``kl_nats``, the divergence of the
+        image's latent (summed over K, averaged over attention samples). The attention
+        itself is written by ``AttentionFieldsHook``.
 
         With ``adaptive`` also ``samples_drawn``: how often the encoder ran for the
         image. Everything is then of these samples.
@@ -152,9 +155,6 @@ class AIBClsHead(ClsHead):
         else:
             found = self._adapted(feats)
         predictions = self._get_predictions(found.pop('scores'), data_samples)
-        if isinstance(feats, AttendedFeatures):
-            found['attention_mean'] = feats.attention[-1].mean
-            found['attention_std'] = feats.attention[-1].std
         for name, values in found.items():
             for prediction, value in zip(predictions, values, strict=True):
                 prediction.set_field(value, name)
