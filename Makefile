@@ -20,10 +20,11 @@ demo: setup  ## train, compare and draw the models on DigitScenes, with a report
 test: setup  ## the test suite; ARGS=--runslow adds the slow tests
 	$(PY) -m pytest $(ARGS)
 
-check: setup  ## lint, format, types of the core, fast tests
+check: setup  ## lint, format, types, imports, fast tests
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(VENV)/bin/lint-imports --no-cache --no-logo
 	$(PY) -m pytest -q
 
 format: setup  ## let ruff repair what it can

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from aib_mm.diagnosis import compare, doctor
+from aib_mm.cli import compare, doctor
 from aib_mm.version import __version__
 
 #: Each adds its sub-parser, whose ``run`` takes the options and gives the exit code.

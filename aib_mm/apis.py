@@ -6,6 +6,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from torch import nn
 from aib_mm.attention import attention_modules
 from aib_mm.errors import DataError, check_count, choose
 from aib_mm.interpret.draw.writer import ResultWriter
-from aib_mm.interpret.record.host_config import innermost_dataset
 from aib_mm.interpret.record.host_inferencer import HostInferencer
 from aib_mm.interpret.record.information import information_of_images, record_latents
 from aib_mm.interpret.record.inputs import (
@@ -40,6 +40,7 @@ from aib_mm.interpret.result import (
     levels_of,
     of_image,
 )
+from aib_mm.utils.configs import innermost_dataset
 
 SPLITS = ('train', 'val', 'test')
 
@@ -58,8 +59,8 @@ class AttentionInferencer(HostInferencer):
         config: path or ``Config``, for any model that holds attention.
         checkpoint: file or address of its weights.
         device: where it runs.
-        level: of the attention, see ``combine_levels``.
-        min_score: of the boxes that count as found and are drawn.
+        level: which attention is shown, as ``combine_levels`` takes it.
+        min_score: least score of boxes that count as found and are drawn.
 
     Attributes:
         classes: names of the classes; empty if neither checkpoint nor data set knows.
@@ -80,7 +81,7 @@ class AttentionInferencer(HostInferencer):
         min_score: float = 0.3,
     ) -> None:
         if level != 'mean':
-            check_count("level, if it is not 'mean',", level, 0)
+            check_count("level, if it is not 'mean',", level, -1)
         self.level = level
         self.min_score = min_score
         self.model_seconds = 0.0
@@ -102,7 +103,7 @@ class AttentionInferencer(HostInferencer):
             out_dir: also write pictures, arrays and a page there, as ``ResultWriter``
                 does.
             batch_size: images of one size that the model gets at once.
-            seed: of the samples; None goes on with torch's generator.
+            seed: start of the samples; None goes on with torch's generator.
 
         Returns:
             One for each image, in order.
@@ -111,11 +112,12 @@ class AttentionInferencer(HostInferencer):
             DataError: an image that cannot be loaded, named; ``stream`` goes on.
         """
         results = []
-        with self.writer(out_dir) as writer:
+        with self.writer(out_dir) if out_dir else nullcontext() as writer:
             for result in self.stream(self.items(images), batch_size, seed):
                 if isinstance(result, Failure):
                     raise DataError(f'{result.name} cannot be used: {result.reason}')
-                writer.add(result)
+                if writer is not None:
+                    writer.add(result)
                 results.append(result)
         return results
 
@@ -147,9 +149,8 @@ class AttentionInferencer(HostInferencer):
         """One by one, in order, without keeping them; loading runs ahead.
 
         Args:
-            items: of ``items`` or ``split_items``.
-            batch_size: see ``__call__``.
-            seed: see ``__call__``.
+            items: what ``items`` or ``split_items`` gave.
+            batch_size, seed: what ``__call__`` takes.
         """
         check_count('batch_size', batch_size, 1)
         if seed is not None:
@@ -158,8 +159,8 @@ class AttentionInferencer(HostInferencer):
         for batch in self.preprocess(items, batch_size):
             yield from self.forward(batch)
 
-    def writer(self, out_dir: str | Path | None, **options: Any) -> ResultWriter:
-        """Writes results to a folder; ``options`` are those of ``ResultWriter``."""
+    def writer(self, out_dir: str | Path, **options: Any) -> ResultWriter:
+        """A writer of results to a folder; ``options`` as of ``ResultWriter``."""
         return ResultWriter(out_dir, self.draw, self.classes, **options)
 
     def draw(self, result: AttentionResult) -> Pixels:
@@ -171,7 +172,7 @@ class AttentionInferencer(HostInferencer):
     def preprocess(
         self, inputs: Iterable[Item], batch_size: int = 1, **kwargs: Any
     ) -> Iterator[list[tuple[str, Loaded] | Failure]]:
-        """As ``load_batches``."""
+        """Batches as ``load_batches`` gives them."""
         return load_batches(inputs, batch_size)
 
     def forward(
@@ -270,7 +271,7 @@ class AttentionInferencer(HostInferencer):
     def _load_weights_to_model(
         self, model: nn.Module, checkpoint: dict | None, cfg: Config | ConfigDict | None
     ) -> None:
-        """As the base, of a model that holds attention."""
+        """Load the weights of a model that holds attention."""
         attention_modules(model)
         super()._load_weights_to_model(model, checkpoint, cfg)
 

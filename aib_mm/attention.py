@@ -51,6 +51,10 @@ class AttentionBranch(BaseModule):
         mean_branch: config of a module run on the features before the 3×3 conv of g_mu
             (paper: block 3 of WRN-28-10). It has ``out_channels``, or keeps C.
         initial_score: the mean starts here where the conv's response is zero.
+
+    Raises:
+        ValueError: an unknown choice or an impossible number; in the forward pass, a
+            ``mean_branch`` that changes the size of the maps.
     """
 
     def __init__(
@@ -63,6 +67,12 @@ class AttentionBranch(BaseModule):
         initial_score: float,
     ) -> None:
         super().__init__()
+        check_count('std_kernel_size', std_kernel_size, 1)
+        choose('std_source', std_source, STD_SOURCES)
+        if std_kernel_size % 2 == 0:
+            raise ValueError(f'std_kernel_size must be odd, got {std_kernel_size}')
+        if not 0 < initial_score < 1:
+            raise ValueError(f'initial_score must be in (0, 1), got {initial_score!r}')
         self.mean_branch = build_part(mean_branch)
         mean_channels = getattr(self.mean_branch, 'out_channels', in_channels)
         self.mean_conv = nn.Conv2d(mean_channels, 1, 3, padding=1)
@@ -179,12 +189,6 @@ class AIBAttention(AttentionModule):
         check_count('test_samples', test_samples, 0)
         if sample_chunk is not None:
             check_count('sample_chunk', sample_chunk, 1)
-        check_count('std_kernel_size', std_kernel_size, 1)
-        choose('std_source', std_source, STD_SOURCES)
-        if std_kernel_size % 2 == 0:
-            raise ValueError(f'std_kernel_size must be odd, got {std_kernel_size}')
-        if not 0 < initial_score < 1:
-            raise ValueError(f'initial_score must be in (0, 1), got {initial_score!r}')
         _check_nats(modulation, prior_std, noise)
         self.train_samples = train_samples
         self.test_samples = test_samples
@@ -273,8 +277,8 @@ class AIBAttention(AttentionModule):
             # Once: its batch norms count what the loss sees, and nothing else.
             feats = modulator.with_noise(source.feats, source.noise_samples)
             samples = modulator(feats, source.maps)
-            means = (x.unflatten(0, (num_samples, -1)).mean(dim=0) for x in samples)
-            return tuple(means), samples
+            split = (x.unflatten(0, (num_samples, -1)) for x in samples)
+            return tuple(x.mean(dim=0) for x in split), samples
         feats = modulator.with_noise(source.feats, 0)
         means = [maps.mean(dim=0) for maps in source.maps]
         return modulator.expected(feats, means), None

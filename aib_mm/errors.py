@@ -1,10 +1,9 @@
 """Users' errors: checks of values, whose messages all have the same three parts."""
 
 import difflib
-import linecache
 import math
-from collections.abc import Iterable, Sequence
-from types import FrameType
+import traceback
+from collections.abc import Iterable
 
 _LENGTH = 300  # of a foreign message
 
@@ -62,14 +61,13 @@ def did_you_mean(value: str, choices: Iterable[str]) -> str:
     return f'did you mean {near[0]!r}?' if near else ''
 
 
-def describe(error: BaseException, frames: Sequence[FrameType] = ()) -> str:
+def describe(error: BaseException) -> str:
     """The error in one line; an import error with the one it started from."""
     # A KeyError prints its message in quotes.
     text = error.args[0] if isinstance(error, KeyError) and error.args else error
     lines = str(text).strip().splitlines() or ['']
-    if not lines[0] and frames:  # an assertion of a host without a message
-        code = frames[-1].f_code
-        lines = [linecache.getline(code.co_filename, frames[-1].f_lineno).strip()]
+    if not lines[0] and error.__traceback__:  # a host's assertion without a message
+        lines = [traceback.extract_tb(error.__traceback__)[-1].line or '']
     described = f'{type(error).__name__}: {lines[0][:_LENGTH]}'
     cause = error.__cause__ or error.__context__
     if isinstance(error, ImportError) and cause:

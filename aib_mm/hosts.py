@@ -9,9 +9,13 @@ import importlib.metadata
 import importlib.util
 import re
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 #: Host package -> the folder of aib_mm that may import it.
 HOST_PARTS = MappingProxyType(
@@ -84,25 +88,39 @@ REQUIREMENTS = (
 _states: dict[str, HostState] = {}
 
 
-def register_hosts() -> dict[str, HostState]:
-    """Register aib_mm's part for every installed host; the work is done once.
+def register_hosts(hosts: Iterable[str] | None = None) -> dict[str, HostState]:
+    """Register aib_mm's part for every installed host, or for these; each once.
 
     Returns:
-        The state of each host, by host name.
+        The state of each host that was ever asked for, by host name.
 
     Warns:
         UserWarning: for each broken host, with its error; and once for all packages
             whose version is outside the tested release lines.
     """
     if not _states:
-        for host, part in HOST_PARTS.items():
-            _states[host] = _register(host, part)
         _warn_of_versions()
+    for host in HOST_PARTS if hosts is None else hosts:
+        if host not in _states:
+            _states[host] = _register(host, HOST_PARTS[host])
     return status()
 
 
+def named_by(cfg: 'Config') -> list[str]:
+    """The hosts that a config needs: its default scope, and scopes as in ``mmdet.X``.
+
+    All hosts without a known default scope, and where a type begins with ``aib_mm.``,
+    which leaves open whose part it is.
+    """
+    text = repr(cfg)
+    scope = cfg.get('default_scope')
+    if scope not in HOST_PARTS or "'type': 'aib_mm." in text:
+        return list(HOST_PARTS)
+    return [host for host in HOST_PARTS if host == scope or f"'{host}." in text]
+
+
 def status() -> dict[str, HostState]:
-    """The state of each host as :func:`register_hosts` left it, by host name."""
+    """The state of each host that was asked for, as registering it left it, by name."""
     return dict(_states)
 
 

@@ -21,11 +21,12 @@ from aib_mm.attention import AIBAttention
 from aib_mm.features import AttentionMaps
 from aib_mm.interpret import (
     AttentionFieldsHook,
+    AttentionVisualizationHook,
     combine_levels,
-    fields,
     record_attention,
     resize_map,
 )
+from aib_mm.interpret.record import fields
 
 DETECTOR = """
 _base_ = ['mmdet::_base_/models/retinanet_r50_fpn.py']
@@ -269,17 +270,18 @@ def test_test_time_augmentation_writes_nothing_and_says_so(detector, said) -> No
 
 
 class Predictor(BaseModel):
-    """The least model that predicts; ``results`` per image, or what ``breaks``."""
+    """The least model that predicts; ``results`` per image, ``own`` fields, or not."""
 
-    def __init__(self, results: int = 1, own: bool = False) -> None:
+    def __init__(self, results: int = 1, own: bool = False, levels: int = 1) -> None:
         super().__init__()
-        self.neck = AIBAttention(4)
+        self.neck = AIBAttention([4] * levels, shared=levels == 1)
+        self.levels = levels
         self.results = results
         self.own = own
         self.breaks = False
 
     def forward(self, inputs, data_samples=None, mode='predict') -> Any:
-        self.neck((inputs,))
+        self.neck((inputs,) * self.levels)
         if self.breaks:
             raise RuntimeError('broken')
         if mode != 'predict':
@@ -296,12 +298,58 @@ def watched(model: nn.Module, **hook: Any) -> SimpleNamespace:
     return runner
 
 
-def test_a_head_that_writes_the_fields_is_left_alone() -> None:
+def test_fields_of_a_head_do_not_stand_in_the_way_of_the_hooks_own() -> None:
     model = Predictor(own=True)
     watched(model)
     sample = model(torch.rand(2, 4, 3, 3))[1]
-    assert sample.attention_mean == 'its own'
-    assert sample.attention_std.shape == (1, 3, 3)
+    assert sample.attention_mean.shape == sample.attention_std.shape == (1, 3, 3)
+
+
+@pytest.mark.parametrize('level', [0, 1, -1])
+def test_the_level_holds_behind_the_heads_of_this_package(level: int) -> None:
+    pytest.importorskip('mmpretrain')
+    from mmpretrain.registry import MODELS
+
+    cfg = dict(
+        type='ImageClassifier',
+        backbone=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8),
+        neck=dict(type='AIBAttention', in_channels=[8, 16], shared=False),
+        head=dict(
+            type='AIBClsHead',
+            num_classes=3,
+            latent_dim=4,
+            encoder=dict(type='GaussianEncoder', in_features=16),
+        ),
+    )
+    cfg['backbone'].update(out_indices=(0, 1), expansion=1)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(ConfigDict(cfg)).eval()
+    inputs = torch.rand(2, 3, 32, 32)
+    assert 'attention_mean' not in model(inputs, mode='predict')[0]
+    watched(model, level=level)
+    with record_attention(model) as record:
+        samples = model(inputs, mode='predict')
+    ((levels,),) = record.values()
+    for i, sample in enumerate(samples):
+        assert torch.equal(sample.attention_mean, levels[level].mean[i])
+        assert torch.equal(sample.attention_std, levels[level].std[i])
+
+
+def test_a_picture_has_a_level_of_its_own() -> None:
+    """The hook that draws neither writes the fields nor reads them."""
+    model = Predictor(levels=2)
+    picture = AttentionVisualizationHook(level=1)
+    picture.before_val(SimpleNamespace(model=model.eval()))
+    inputs = torch.rand(2, 4, 3, 3)
+    assert 'attention_mean' not in model(inputs)[0]
+    watched(model, level=0)
+    with record_attention(model) as record:
+        samples = model(inputs)
+    ((levels,),) = record.values()
+    for i, (sample, (mean, std)) in enumerate(zip(samples, picture._maps, strict=True)):
+        assert torch.equal(sample.attention_mean, levels[0].mean[i])
+        assert torch.equal(mean, levels[1].mean[i])
+        assert torch.equal(std, levels[1].std[i])
 
 
 def test_what_is_no_prediction_is_left_alone() -> None:
@@ -350,7 +398,7 @@ def test_levels_are_averaged_at_the_finest() -> None:
 
 
 def test_bad_levels_are_named() -> None:
-    with pytest.raises(ValueError, match=r"'mean'.* an integer >= 0, got 'max'"):
+    with pytest.raises(ValueError, match=r"'mean'.* an integer >= -1, got 'max'"):
         AttentionFieldsHook(level='max')
     model = Predictor()
     watched(model, level=1)

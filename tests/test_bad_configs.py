@@ -12,7 +12,7 @@ from mmengine.config import Config
 from runner_logs import own_loggers
 
 from aib_mm.cli import train as program
-from aib_mm.diagnosis.explain import misspelt_setting
+from aib_mm.diagnosis.configs import misspelt_setting
 
 TESTS = Path(__file__).parent
 CONFIGS = TESTS.parent / 'configs'

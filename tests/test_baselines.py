@@ -42,6 +42,18 @@ def test_occlusion_of_one_pixel_is_its_share_of_the_score() -> None:
     torch.testing.assert_close(found, (images * WEIGHTS[1]).sum(dim=1))
 
 
+def test_a_score_that_stays_but_for_rounding_has_no_map() -> None:
+    pytest.importorskip('captum')
+
+    def rounded(images: Tensor) -> Tensor:
+        """One class, whose score loses its last digits in each pass its own way."""
+        return 1 - 1e-7 * images.sum(dim=(1, 2, 3)).frac().unsqueeze(1)
+
+    images, targets = torch.rand(2, 2, 7, 9), torch.tensor([0, 0])
+    found = occlusion_map(rounded, images, targets, window=3, stride=2)
+    assert torch.equal(found, torch.zeros(2, 7, 9))
+
+
 def test_the_center_map_is_a_gaussian_around_the_centre() -> None:
     found = center_map((4, 8))
     assert found.shape == (4, 8)

@@ -24,7 +24,7 @@ from stl10_files import write_stl10
 from svhn_files import write_svhn
 
 from aib_mm.cli import cross_domain, test, train
-from aib_mm.cli.cross_domain import results_table
+from aib_mm.experiments.maps.cross_domain import load_domains, results_table
 
 CONFIGS = Path(__file__).parents[1] / 'configs/mmpretrain'
 DOMAINS = CONFIGS / '_base_/domains'
@@ -125,8 +125,8 @@ def test_both_columns_of_stl10_in_one_command(tmp_path) -> None:
 
 
 def test_labels_by_number_are_a_file_of_their_own() -> None:
-    by_name = cross_domain.load_domains([str(DOMAINS / 'stl10.py')])
-    by_number = cross_domain.load_domains([str(DOMAINS / 'stl10_by_number.py')])
+    by_name = load_domains([str(DOMAINS / 'stl10.py')])
+    by_number = load_domains([str(DOMAINS / 'stl10_by_number.py')])
     assert list(by_name) == list(by_number)
     for name, changes in by_number.items():
         assert changes['dataset']['classes_of'] is None

@@ -16,7 +16,6 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 from tiny_runs import count_iterations, tiny_config, train
 
-from aib_mm.cli import train as program
 from aib_mm.errors import DataError
 from aib_mm.training.damaged_data import (
     CheckSample,
@@ -24,6 +23,7 @@ from aib_mm.training.damaged_data import (
     coco_problems,
     damage_of,
 )
+from aib_mm.training.start import check_training_data
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_the_program_checks_innermost_data_sets() -> None:
     remote = dict(type='X', pipeline=[dict(type='Load', backend_args=dict(a=1))])
     both = dict(type='ConcatDataset', datasets=[inner, remote])
     cfg.train_dataloader.dataset = dict(type='RepeatDataset', dataset=both)
-    program._check_data(cfg, 'skip')
+    check_training_data(cfg, 'skip')
     found = cfg.train_dataloader.dataset.dataset.datasets
     check = dict(type='CheckSample', on_damage='skip')
     assert found[0].pipeline == [check, dict(type='Load')]
@@ -251,13 +251,13 @@ def test_the_program_checks_annotation_files(tmp_path: Path) -> None:
     folder = write_coco(tmp_path)
     name = 'annotations/instances_train2017.json'
     cfg = dataset_config(data_root=str(folder), ann_file=name)
-    program._check_data(cfg, 'stop')
+    check_training_data(cfg, 'stop')
     content = json.loads((folder / name).read_text())
     content['annotations'][0]['image_id'] = 99
     (folder / name).write_text(json.dumps(content))
     with pytest.raises(DataError, match=r'1 annotation \(id 1: image_id 99 is not in'):
-        program._check_data(cfg, 'stop')
-    program._check_data(cfg, 'skip')
+        check_training_data(cfg, 'stop')
+    check_training_data(cfg, 'skip')
 
 
 SEGMENTATION = """

@@ -1,6 +1,5 @@
 """The documentation: nothing leads nowhere, and the site builds without a warning."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -30,44 +29,6 @@ def test_every_page_is_in_the_contents(repo: Path) -> None:
     listed = '\n'.join(re.findall(r'```{toctree}(.*?)```', index, flags=re.DOTALL))
     names = {page.stem for page in repo.glob('docs/*.md')} - {'index'}
     assert names <= set(listed.split())
-
-
-def test_modules_import_what_stands_above_them(repo: Path) -> None:
-    """The table of CONTRIBUTING.md, row by row, against the imports."""
-    text = (repo / 'CONTRIBUTING.md').read_text()
-    table = text.partition('| path | holds |')[2].partition('## ')[0]
-    rows = [
-        [name.rstrip('/') for name in re.findall(r'`([\w./]+)`', row.split('|')[1])]
-        for row in table.splitlines()[2:]
-        if row
-    ]
-    level = {Path(name).stem: i for i, row in enumerate(rows) for name in row}
-    package = repo / 'aib_mm'
-    wrong = []
-    for path in sorted(package.rglob('*.py')):
-        unit = Path(path.relative_to(package).parts[0]).stem
-        if unit.startswith('__'):  # what they import is the package as a whole
-            continue
-        for name in _own_imports(path):
-            if level[name] > level[unit]:
-                wrong.append(f'{path.relative_to(package)} imports {name}')
-    assert not wrong
-
-
-def _own_imports(path: Path) -> set[str]:
-    """Modules and folders of this package that a file imports."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module]
-            if node.module == 'aib_mm':
-                names = [f'aib_mm.{alias.name}' for alias in node.names]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        found |= {name.split('.')[1] for name in names if name.startswith('aib_mm.')}
-    return found
 
 
 @pytest.mark.slow

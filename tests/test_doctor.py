@@ -97,7 +97,7 @@ def test_mmseg_under_the_name_that_onedl_does_not_use(
 ) -> None:
     error = ModuleNotFoundError('mmsegmentation is not installed')
 
-    def fail(path: Path) -> None:
+    def fail(path: Path, **_: object) -> None:
         raise error
 
     monkeypatch.setattr(Config, 'fromfile', fail)

@@ -7,77 +7,36 @@ reaches every parameter, with zeros.
 
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, DefaultScope
-from torch import nn
+from mmengine.registry import DefaultScope
+from shipped_configs import FOLDERS, PATHS, built, image_size, is_large
 
-from aib_mm.hooks import AIBLossHook
-
-CONFIGS = Path(__file__).parents[1] / 'configs'
-# Of each host: our folder, and the batches that its loader can hand over.
-HOSTS = {
-    'mmpretrain': ('classification', ['labelled']),
-    'mmdet': ('detection', ['labelled', 'without objects']),
-    'mmseg': ('segmentation', ['labelled', 'all ignored']),
+# The batches that each host's loader can hand over.
+BATCHES = {
+    'mmpretrain': ['labelled'],
+    'mmdet': ['labelled', 'without objects'],
+    'mmseg': ['labelled', 'all ignored'],
 }
 IGNORED = 255
 
-
-def _is_large(name: str) -> bool:
-    """A step takes seconds, or gigabytes; of the full-size VGG one set is enough."""
-    return 'narrow' not in name and not (
-        name.startswith('vgg16') and name.endswith('_cifar10')
-    )
-
-
 CASES = [
     pytest.param(
-        host,
         path,
         batch,
-        marks=[pytest.mark.slow] if _is_large(path.stem) else [],
+        marks=[pytest.mark.slow] if is_large(path.stem) else [],
         id=f'{path.stem}-{batch}',
     )
-    for host, (_, batches) in HOSTS.items()
-    for path in sorted((CONFIGS / host).glob('*.py'))
-    for batch in batches
+    for path in PATHS
+    for batch in BATCHES[path.parent.name]
 ]
 
 
-def image_size(host: str, name: str) -> int:
-    if host == 'mmpretrain':
-        return 224 if name.endswith('_cub') else 32
-    return 96 if host == 'mmdet' else 64
-
-
-def built(cfg: Config, size: int) -> nn.Module:
-    """The config's model as the Runner makes it, without downloads, in training."""
-    if cfg.get('data_preprocessor') is not None:
-        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    cfg.model.backbone.init_cfg = None
-    if cfg.default_scope == 'mmseg':
-        cfg.model.pretrained = None
-        cfg.model.data_preprocessor.size = (size, size)
-        if 'img_size' in cfg.model.backbone:
-            cfg.model.backbone.img_size = (size, size)
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = MODELS.build(cfg.model)
-        model.init_weights()
-    for module in model.modules():
-        if type(module).__name__ == 'DropPath':
-            module.drop_prob = 0.0  # else a layer may be left out
-    if any(hook.type == 'AIBLossHook' for hook in cfg.get('custom_hooks') or []):
-        AIBLossHook().before_train(SimpleNamespace(model=model))
-    return model.train()
-
-
 def a_batch(cfg: Config, size: int, kind: str) -> dict[str, list]:
-    folder, _ = HOSTS[cfg.default_scope]
+    folder = FOLDERS[cfg.default_scope]
     random_batch = import_module(f'aib_mm.{folder}.random_batch').random_batch
     settings = {}
     if folder == 'segmentation':
@@ -93,13 +52,11 @@ def a_batch(cfg: Config, size: int, kind: str) -> dict[str, list]:
     return data
 
 
-@pytest.mark.parametrize(('host', 'path', 'kind'), CASES)
-def test_every_parameter_gets_a_finite_gradient(
-    host: str, path: Path, kind: str
-) -> None:
+@pytest.mark.parametrize(('path', 'kind'), CASES)
+def test_every_parameter_gets_a_finite_gradient(path: Path, kind: str) -> None:
+    host = path.parent.name
     pytest.importorskip(host)
-    cfg = Config.fromfile(path)
-    size = image_size(host, path.stem)
+    cfg, size = Config.fromfile(path), image_size(path)
     model = built(cfg, size)
     before = {key: value.detach().clone() for key, value in model.named_parameters()}
     with DefaultScope.overwrite_default_scope(host):

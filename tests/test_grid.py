@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -23,12 +22,13 @@ from cifar_files import TESTS, environment, write_cifar10
 from mmengine.config import Config
 from rich.console import Console
 
-from aib_mm.cli import grid
 from aib_mm.cli.grid import main
+from aib_mm.experiments.grid import engine
+from aib_mm.experiments.grid.engine import Engine
 from aib_mm.experiments.grid.notes import Result, Run, RunFailed, Training, finished
-from aib_mm.experiments.grid.progress import position_in
+from aib_mm.experiments.grid.progress import pace_in, position_in
 from aib_mm.experiments.grid.results import GridResults
-from aib_mm.experiments.grid.run import Execution, Stopped
+from aib_mm.experiments.grid.run import Execution
 from aib_mm.training.checkpoint import POINTER, RESUME_KEYS
 from aib_mm.utils.tables import ABSENT
 
@@ -297,6 +297,17 @@ def test_position_is_read_from_the_last_line_that_has_one(line, epochs, share, t
     assert position.share == (share if share is None else pytest.approx(share))
 
 
+def test_pace_is_that_of_the_training():
+    lines = [
+        'Epoch(train) [1][10/20]  time: 0.5  data_time: 9.0  memory: 100  loss: 2.5',
+        'Epoch(train) [1][20/20]  time: 0.3  data_time: 9.0  memory: 200  loss: 2.5',
+        'Epoch(val) [1][10/10]  top1: 1.0  time: 7.0  memory: 900',
+    ]
+    assert pace_in('\n'.join(map(LOG.format, lines))) == (pytest.approx(0.4), 200)
+    assert pace_in('Iter(train) [1/20]  time: 0.5  loss: 1') == (0.5, None)
+    assert pace_in('Epoch(val) [1][10/10]  time: 7.0') == (None, None)
+
+
 def test_no_position_in_a_log_without_one():
     assert position_in('Traceback: Epoch(train)', 3) is None
 
@@ -317,13 +328,13 @@ def test_fingerprints_tell_training_from_test(folder, tmp_path):
 
 
 class Rehearsal(Execution):
-    """Notes what would be called; the training leaves a checkpoint, or is stopped."""
+    """Notes what would be called; the training leaves a checkpoint, or not."""
 
-    def __init__(self, run, stopped=False, leaves=True):
-        super().__init__(run, {}, threading.Event(), None)
-        self.calls, self.stopped, self.leaves = [], stopped, leaves
+    def __init__(self, run, leaves=True):
+        super().__init__(run, {})
+        self.calls, self.leaves = [], leaves
 
-    def _call(self, program, arguments, log_name):
+    def _call(self, program, arguments, log):
         self.calls.append([program, *arguments])
         folder = self.run.work_dir
         if program == 'test':
@@ -331,27 +342,38 @@ class Rehearsal(Execution):
         elif self.leaves:
             torch.save({key: {} for key in RESUME_KEYS}, folder / 'epoch_1.pth')
             (folder / 'last_checkpoint').write_text('/moved/since/epoch_1.pth')
-        if self.stopped:
-            raise Stopped
+            log.write_text(LOG.format('Epoch(train) [1][1/1]  time: 0.5  loss: 1'))
+        yield program, None
 
     @property
     def resumed(self):
         return [call[2] for call in self.calls if '--resume' in call]
 
 
+def work(execution, force=False):
+    """Go through all of a run; its result."""
+    job = execution(force)
+    while True:
+        try:
+            next(job)
+        except StopIteration as end:
+            return end.value
+
+
 @pytest.fixture
 def interrupted(tmp_path):
     """A run whose training was stopped after a checkpoint."""
     made = make_run('a', 0, tmp_path)
-    with pytest.raises(Stopped):
-        Rehearsal(made, stopped=True)()
+    job = Rehearsal(made)()
+    assert next(job) == ('train', None)
+    job.close()
     return made
 
 
 def test_interrupted_training_goes_on_where_it_was(interrupted):
     assert finished(interrupted) is None
     again = Rehearsal(interrupted)
-    result = again()
+    result = work(again)
     assert again.resumed == [str(interrupted.work_dir / 'epoch_1.pth')]
     assert result.training.starts == 2 and result.metrics == {'mIoU': 1.5}
     assert finished(interrupted) == result
@@ -360,27 +382,27 @@ def test_interrupted_training_goes_on_where_it_was(interrupted):
 def test_force_and_other_settings_train_from_the_start(interrupted):
     for made, force in ((interrupted, True), (replace(interrupted, training='x'), 0)):
         anew = Rehearsal(made)
-        assert anew(bool(force)).training.starts == 1
+        assert work(anew, bool(force)).training.starts == 1
         assert [call[0] for call in anew.calls] == ['train', 'test']
         assert anew.resumed == []
 
 
 def test_interrupted_test_needs_no_new_training(interrupted):
-    Rehearsal(interrupted)()
+    work(Rehearsal(interrupted))
     (interrupted.work_dir / 'run.json').unlink()
     tested = Rehearsal(interrupted)
-    assert tested().training.starts == 2
+    assert work(tested).training.starts == 2
     assert [call[0] for call in tested.calls] == ['test']
     (interrupted.work_dir / 'epoch_1.pth').unlink()
     lost = Rehearsal(interrupted)
-    lost()
+    work(lost)
     assert [call[0] for call in lost.calls] == ['train', 'test'] and not lost.resumed
 
 
 def test_unusable_checkpoint_is_not_resumed(interrupted):
     (interrupted.work_dir / 'epoch_1.pth').write_bytes(b'cut sho')
     anew = Rehearsal(interrupted)
-    assert anew().training.starts == 1 and anew.resumed == []
+    assert work(anew).training.starts == 1 and anew.resumed == []
 
 
 def full(descriptor: int) -> None:
@@ -389,18 +411,18 @@ def full(descriptor: int) -> None:
 
 def test_a_full_disk_costs_no_training(tmp_path, monkeypatch):
     class Filling(Rehearsal):
-        def _call(self, program, arguments, log_name):
-            super()._call(program, arguments, log_name)
+        def _call(self, program, arguments, log):
+            yield from super()._call(program, arguments, log)
             monkeypatch.setattr('aib_mm.utils.files.os.fsync', full)
-            raise RunFailed('train ended with 1', self.run.work_dir / log_name)
+            raise RunFailed('train ended with 1', log)
 
     made = make_run('a', 0, tmp_path)
     with pytest.raises(RunFailed, match='train ended with 1'):
-        Filling(made)()
+        work(Filling(made))
     monkeypatch.undo()
     assert json.loads((made.work_dir / 'training.json').read_text())['starts'] == 1
     again = Rehearsal(made)
-    assert again().training.starts == 2
+    assert work(again).training.starts == 2
     assert again.resumed == [str(made.work_dir / 'epoch_1.pth')]
 
 
@@ -410,16 +432,16 @@ def test_a_damaged_note_costs_no_training(interrupted, text):
     note.write_text(text)
     anew = Rehearsal(interrupted)
     with pytest.raises(RunFailed, match=r'training\.json cannot be read .*--force'):
-        anew()
+        work(anew)
     assert not anew.calls and (interrupted.work_dir / POINTER).is_file()
-    assert anew(force=True).training.starts == 1 and anew.resumed == []
+    assert work(anew, force=True).training.starts == 1 and anew.resumed == []
 
 
 @pytest.mark.parametrize('text', ['', '[1]', None])
 def test_a_test_without_metrics_fails(interrupted, text):
     class Mute(Rehearsal):
-        def _call(self, program, arguments, log_name):
-            super()._call(program, arguments, log_name)
+        def _call(self, program, arguments, log):
+            yield from super()._call(program, arguments, log)
             out = self.run.work_dir / 'metrics.json'
             if program == 'test' and text is not None:
                 out.write_text(text)
@@ -427,7 +449,7 @@ def test_a_test_without_metrics_fails(interrupted, text):
                 out.unlink()
 
     with pytest.raises(RunFailed, match=r'left no metrics .*see .*test\.log') as error:
-        Mute(interrupted)()
+        work(Mute(interrupted))
     assert error.value.tail() == ''
 
 
@@ -436,18 +458,19 @@ def test_any_error_of_a_run_stops_no_other(tmp_path, monkeypatch):
         def __init__(self, run, *_):
             super().__init__(run)
 
-        def _call(self, program, arguments, log_name):
-            super()._call(program, arguments, log_name)
+        def _call(self, program, arguments, log):
+            yield from super()._call(program, arguments, log)
             if program == 'test':
                 (self.run.work_dir / 'metrics.json').write_text('{"mIoU": NaN}')
             if self.run.name == 'a':
                 full(0)
 
-    monkeypatch.setattr(grid, 'Execution', Moody)
+    monkeypatch.setattr(engine, 'Execution', Moody)
     runs = [make_run(name, 0, tmp_path) for name in 'abc']
     results = results_of(runs, jobs=2)
     console = Console(file=io.StringIO())
-    assert not grid._run_all(results, tmp_path, {}, False, console)
+    grid = Engine(results, tmp_path, {}, console)
+    assert grid() == 1
     assert list(results.failures) == runs[:1] and set(results.results) == {*runs[1:]}
     assert 'No space left on device' in results.failures[runs[0]]
     text = (tmp_path / 'results.json').read_text()
@@ -455,7 +478,7 @@ def test_any_error_of_a_run_stops_no_other(tmp_path, monkeypatch):
     assert content['runs'][1]['metrics'] == {'mIoU': None}
     assert f'| b | 1 | {ABSENT} | ' in (tmp_path / 'table.md').read_text()
     monkeypatch.setattr('aib_mm.utils.files.os.fsync', full)
-    assert not grid._write(results, tmp_path, console)
+    assert not grid._write()
     assert 'are not up to date: OSError' in console.file.getvalue()
     assert (tmp_path / 'results.json').read_text() == text
 
@@ -478,7 +501,7 @@ def results_of(runs, **settings):
 def test_training_without_a_checkpoint_fails(tmp_path):
     made = make_run('a', 0, tmp_path)
     with pytest.raises(RunFailed, match=r'left no checkpoint, see .*train\.log'):
-        Rehearsal(made, leaves=False)()
+        work(Rehearsal(made, leaves=False))
 
 
 @pytest.mark.parametrize('text', ['', '[]', '{"fingerprint": "whole"}', None])

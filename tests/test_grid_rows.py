@@ -14,8 +14,9 @@ from torch._subclasses import FakeTensorMode
 
 from aib_mm.cli.grid import main
 from aib_mm.cli.train import configure, make_parser
+from aib_mm.diagnosis.configs import parse_options
 from aib_mm.errors import UsageError
-from aib_mm.experiments.grid.rows import Row, parse_options, read_rows
+from aib_mm.experiments.grid.rows import Row, read_rows
 
 pytest.importorskip('mmpretrain')
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from mmengine.config import Config
 
+import aib_mm
 from aib_mm import hosts
 
 HOSTS = ('mmpretrain', 'mmdet', 'mmseg')
@@ -31,6 +33,10 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always')
     import aib_mm
 from aib_mm import hosts
+try:
+    from aib_mm import GaussianRoIHead as found
+except ImportError as error:
+    found = error
 from mmengine.registry import MODELS
 print(json.dumps({
     'states': {name: state.state for name, state in hosts.status().items()},
@@ -38,6 +44,7 @@ print(json.dumps({
     'warnings': [str(w.message) for w in caught if 'aib_mm' in str(w.message)],
     'core': MODELS.get('AIBAttention') is not None,
     'part': 'aib_mm.classification' in sys.modules,
+    'head': str(found),
 }))
 """
 
@@ -61,6 +68,7 @@ def test_without_any_host_the_core_works_in_silence() -> None:
     assert set(result['states'].values()) == {'absent'}
     assert result['loaded'] == []
     assert result['warnings'] == []
+    assert 'GaussianRoIHead needs mmdet, which is not installed' in result['head']
 
 
 @pytest.mark.parametrize('alone', HOSTS)
@@ -71,6 +79,7 @@ def test_each_host_works_alone(alone: str) -> None:
     for host, state in result['states'].items():
         assert state == ('registered' if host == alone else 'absent'), host
     assert result['part'] == (alone == 'mmpretrain')
+    assert ('needs mmdet' in result['head']) == (alone != 'mmdet')
     assert result['warnings'] == []
 
 
@@ -86,6 +95,85 @@ def test_a_broken_host_gives_one_warning_with_the_real_error(tmp_path: Path) -> 
     assert 'OSError: libfoo.so.7: cannot open shared object file' in message
     assert 'aib_mm.classification is not registered' in message
     assert 'python -m aib_mm doctor' in message
+
+
+# Tells before and after registering a config what is imported.
+PROGRAM = """
+import json, sys
+__registers_later__ = True
+import aib_mm
+from mmengine.config import Config
+
+PARTS = ('attention', 'classification', 'detection', 'segmentation')
+NAMES = ('torch', 'mmpretrain', *(f'aib_mm.{part}' for part in PARTS), 'own')
+def imported(): return [name for name in NAMES if name in sys.modules]
+
+before = imported()
+imports = dict(imports=['aib_mm', 'own'])
+aib_mm.register(Config(dict(default_scope='mmpretrain', custom_imports=imports)))
+print(json.dumps([before, imported()]))
+"""
+OWN = """
+from mmengine.registry import MODELS
+assert MODELS.get('AIBAttention') and MODELS.get('mmpretrain.AIBClsHead')
+"""
+
+
+def test_a_program_registers_what_its_config_needs(tmp_path: Path) -> None:
+    """No other host; and the user's own modules find ours."""
+    pytest.importorskip('mmpretrain')
+    (tmp_path / 'program.py').write_text(PROGRAM)
+    (tmp_path / 'own.py').write_text(OWN)
+    result = subprocess.run(
+        [sys.executable, str(tmp_path / 'program.py')],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    before, after = json.loads(result.stdout.splitlines()[-1])
+    assert before == []
+    assert after == [
+        'torch',
+        'mmpretrain',
+        'aib_mm.attention',
+        'aib_mm.classification',
+        'own',
+    ]
+
+
+@pytest.mark.parametrize(
+    ('argv', 'command', 'ours'),
+    [
+        (['-m', 'doctor'], ['-m', 'aib_mm', 'doctor'], True),
+        (['-m'], ['-W', 'ignore', '-m', 'aib_mm'], True),
+        (['-m', 'SRC'], ['-m', 'aib_mm.classification.imagenet_weights', 'SRC'], True),
+        (['-m', 'aib_mm'], ['-m', 'theirs', 'aib_mm'], False),
+        (['-m'], ['-m', 'aib_mm_tools'], False),
+        (['train.py', '-m', 'aib_mm'], ['train.py', '-m', 'aib_mm'], False),
+    ],
+)
+def test_our_programs_are_known_by_their_command(
+    monkeypatch: pytest.MonkeyPatch, argv: list[str], command: list[str], ours: bool
+) -> None:
+    """What Python sets while ``-m`` looks for its module."""
+    monkeypatch.setattr(sys, 'argv', argv)
+    monkeypatch.setattr(sys, 'orig_argv', ['python', *command])
+    assert aib_mm._run_by_our_program() is ours
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'needed'),
+    [
+        (dict(default_scope='mmseg'), ['mmseg']),
+        (dict(default_scope='mmdet', one=dict(type='mmseg.A')), ['mmdet', 'mmseg']),
+        (dict(default_scope='mmseg', model=dict(type='aib_mm.VGGBlocks')), [*HOSTS]),
+        (dict(default_scope='mmengine'), [*HOSTS]),
+        (dict(model=dict(type='mmdet.FasterRCNN')), [*HOSTS]),
+    ],
+)
+def test_a_config_names_the_hosts_it_needs(cfg: dict, needed: list[str]) -> None:
+    assert hosts.named_by(Config(cfg)) == needed
 
 
 @pytest.fixture
@@ -114,6 +202,15 @@ def test_the_others_register_beside_a_broken_host(fake_hosts: Path) -> None:
     assert isinstance(states['host_bad'].error, AssertionError)
     assert states['host_good'].error is None
     assert 'part_good' in sys.modules
+
+
+def test_one_host_registers_alone(fake_hosts: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        states = hosts.register_hosts(['host_good'])
+    assert list(states) == ['host_good']
+    with pytest.warns(UserWarning, match='host_bad'):
+        assert set(hosts.register_hosts()) == set(hosts.HOST_PARTS)
 
 
 def test_registering_again_warns_no_more(fake_hosts: Path) -> None:

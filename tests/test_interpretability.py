@@ -20,11 +20,12 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from aib_mm.cli import interpretability
-from aib_mm.experiments.maps.interpretability_run import Edited, kept
-from aib_mm.experiments.maps.model import MapReader, level_of, trained_model
+from aib_mm.experiments.maps.model import Look, MapModel, level_of, trained_model
+from aib_mm.experiments.maps.subjects import read_arrays, write_arrays
 from aib_mm.interpret import AttentionFieldsHook, record_attention
-from aib_mm.interpret.measure.consistency import map_similarity
+from aib_mm.interpret.measure.consistency import NORMALIZATIONS, map_similarity
 from aib_mm.interpret.measure.edits import (
+    FITS,
     ColorBlock,
     Edit,
     HighFrequencies,
@@ -32,7 +33,11 @@ from aib_mm.interpret.measure.edits import (
     Patch,
     generator_for,
 )
-from aib_mm.interpret.record.class_activation import class_activation, default_layer
+from aib_mm.interpret.record.class_activation import (
+    METHODS,
+    class_activation,
+    default_layer,
+)
 from aib_mm.utils.libraries import MissingLibraryError
 
 TESTS = Path(__file__).parent
@@ -192,14 +197,14 @@ def test_figures_do_not_depend_on_the_batch(run: Callable, tmp_path: Path) -> No
 def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tensor]]:
     """The images of every batch that a model gets, without the trial of the first."""
     batches: list[Tensor] = []
-    read = MapReader.__call__
+    look = MapModel.look
 
-    def spy(self: MapReader, batch: dict) -> tuple[Tensor, Tensor]:
-        if len(batch['inputs']) > 1:
+    def spy(self: MapModel, name: str, batch: dict, indices: list[int]) -> Look:
+        if len(indices) > 1:
             batches.append(torch.stack([image.float() for image in batch['inputs']]))
-        return read(self, batch)
+        return look(self, name, batch, indices)
 
-    monkeypatch.setattr(MapReader, '__call__', spy)
+    monkeypatch.setattr(MapModel, 'look', spy)
     yield batches
 
 
@@ -248,19 +253,19 @@ def test_a_killed_run_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = run(*AIB, *TWO, out=tmp_path / 'whole')
-    spy = MapReader.__call__
+    spy = MapModel.look
     seen.clear()
 
-    def killed(self: MapReader, batch: dict) -> tuple[Tensor, Tensor]:
+    def killed(self: MapModel, name: str, batch: dict, indices: list[int]) -> Look:
         if len(seen) == 5:  # in the second half of the second edit
             raise KeyboardInterrupt
-        return spy(self, batch)
+        return spy(self, name, batch, indices)
 
-    monkeypatch.setattr(MapReader, '__call__', killed)
+    monkeypatch.setattr(MapModel, 'look', killed)
     with pytest.raises(KeyboardInterrupt):
         run(*AIB, *TWO, '--batch', '6')
     assert len(measured(tmp_path / 'out')) == 1
-    monkeypatch.setattr(MapReader, '__call__', spy)
+    monkeypatch.setattr(MapModel, 'look', spy)
     # A file that was cut short by something else is no result.
     (originals,) = measured(tmp_path / 'out', 'originals')
     originals.write_bytes(originals.read_bytes()[:200])
@@ -276,13 +281,15 @@ def test_a_killed_run_goes_on(
 @pytest.mark.parametrize('content', [b'', b'PK', b'text'])
 def test_a_damaged_file_is_measured_again(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / 'measured' / 'a.npz'
-    found = Edited(np.array([1]), np.array([0.5]))
-    kept(path, Edited, lambda: found, force=False)
+    found = dict(predicted=np.array([1]), similarity=np.array([0.5]))
+    assert read_arrays(path, found) is None
+    write_arrays(path, found)
     assert list(path.parent.iterdir()) == [path]
+    assert read_arrays(path, found) == found
+    # One that an earlier version left without a new measure is none either.
+    assert read_arrays(path, [*found, 'more']) is None
     path.write_bytes(content)
-    again = kept(path, Edited, lambda: found, force=False)
-    assert again is found
-    assert kept(path, Edited, pytest.fail, force=False).similarity == 0.5
+    assert read_arrays(path, found) is None
 
 
 def test_superfluous_weights_are_a_warning(user: Path, tmp_path: Path) -> None:
@@ -352,14 +359,14 @@ def test_several_checkpoints_give_mean_and_spread(
 def test_scores_that_do_not_exist_are_dashes(
     run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, calls = MapReader.__call__, []
+    look, calls = MapModel.look, []
 
-    def fickle(self: MapReader, batch: dict) -> tuple[Tensor, Tensor]:
-        classes, maps = read(self, batch)
-        calls.append(len(classes))
-        return torch.full_like(classes, len(calls)), maps
+    def fickle(self: MapModel, name: str, batch: dict, indices: list[int]) -> Look:
+        found = look(self, name, batch, indices)
+        calls.append(name)
+        return found._replace(predicted=torch.full_like(found.predicted, len(calls)))
 
-    monkeypatch.setattr(MapReader, '__call__', fickle)
+    monkeypatch.setattr(MapModel, 'look', fickle)
     found = run(*AIB, *TWO)
     figures = found['models']['aib'][0]['edits']['r > 4']
     assert figures['prediction_consistent'] == 0
@@ -516,3 +523,9 @@ def test_models_without_attention_are_measured_by_class_activation(
         assert content['maps'].shape == (IMAGES, 16, 16)
     code = interpretability.main([*vanilla, '--cam-layer', 'nope', '--out', 'x'])
     assert code == 2
+
+
+def test_the_options_name_what_the_engine_has() -> None:
+    assert interpretability.CAM_METHODS == METHODS
+    assert interpretability.FITS == FITS
+    assert interpretability.NORMALIZATIONS == NORMALIZATIONS

@@ -19,7 +19,7 @@ from tiny_runs import count_iterations, tiny_config, train
 from torch import distributed
 from torch import multiprocessing as mp
 
-from aib_mm.cli.common import guarded
+from aib_mm.cli.options import guarded
 from aib_mm.cli.train import make_parser
 from aib_mm.training.non_finite import (
     NonFiniteLossError,

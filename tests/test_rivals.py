@@ -27,6 +27,7 @@ from aib_mm.classification.rivals import ABNBranch, ClassActivation
 from aib_mm.classification.rivals.cam_head import class_activation_map
 from aib_mm.features import AttentionMaps, WithAttention
 from aib_mm.interpret import AttentionFieldsHook, record_attention
+from aib_mm.utils.configs import hooks_of
 
 pytestmark = pytest.mark.usefixtures('mmpretrain_scope')
 
@@ -329,7 +330,7 @@ def test_data_samples_get_the_map_of_the_last_level(name: str) -> None:
     model, images = classifier(name).eval(), torch.randn(2, 3, 32, 32)
     (options,) = (
         dict(hook)
-        for hook in config(name).custom_hooks
+        for hook in hooks_of(config(name))
         if hook['type'] == 'AttentionFieldsHook'
     )
     del options['type']

@@ -90,7 +90,8 @@ def test_the_picture_is_image_mean_and_std(classifier) -> None:
 
 
 def test_a_detector_in_its_test(detector, tmp_path) -> None:  # noqa: F811
-    detector.custom_hooks = [dict(type='AttentionVisualizationHook', images=2)]
+    # The detector's evaluator needs the fields, which the pictures do not.
+    detector.custom_hooks += [dict(type='AttentionVisualizationHook', images=2)]
     detector.visualizer = dict(type='DetLocalVisualizer', vis_backends=BACKENDS[:1])
     detector.work_dir = str(tmp_path / 'out')
     detector.experiment_name = tmp_path.name

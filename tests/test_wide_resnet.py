@@ -297,14 +297,10 @@ def test_the_scores_do_not_saturate_at_the_start(name: str) -> None:
 
 def test_the_recipe_for_cifar() -> None:
     cfg = Config.fromfile(CONFIGS / 'wrn28-10_aib_qt_cifar10.py')
-    model = torch.nn.ModuleDict(
-        dict(quantizer=torch.nn.Module(), fc=torch.nn.Linear(2, 2))
-    )
-    model.quantizer.anchors = torch.nn.Parameter(
-        torch.zeros(cfg.model.neck.quantizer.num_anchors)
-    )
+    quantizer = MODELS.build(cfg.model.neck.quantizer)
+    model = torch.nn.ModuleDict(dict(quantizer=quantizer, fc=torch.nn.Linear(2, 2)))
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    groups = {g['params'][0]: g for g in wrapper.optimizer.param_groups}
+    groups = {p: g for g in wrapper.optimizer.param_groups for p in g['params']}
     anchors, weight = groups[model.quantizer.anchors], groups[model.fc.weight]
     assert len(model.quantizer.anchors) == 50
     assert (anchors['weight_decay'], weight['weight_decay']) == (0, 5e-4)

@@ -118,7 +118,8 @@ def tiny_config(task: str, root: Path, validate: bool = False) -> Config:
             env_cfg=dict(mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0)),
         )
     )
-    cfg.default_hooks.pop('visualization')
+    for name in ('visualization', 'aib_monitor', 'attention_fields'):
+        cfg.default_hooks.pop(name, None)
     return cfg
 
 

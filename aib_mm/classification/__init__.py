@@ -1,5 +1,8 @@
 """Parts for mmpretrain; the only folder that imports it."""
 
+from mmpretrain.engine.optimizers import LearningRateDecayOptimWrapperConstructor
+from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
 from aib_mm.classification.backbones.resnet_stage import ResNetStage
 from aib_mm.classification.backbones.vgg import VGGBlocks
 from aib_mm.classification.backbones.wide_resnet import WideResNetBlocks
@@ -14,6 +17,7 @@ from aib_mm.classification.rivals import (
     LocalAttention,
     ProgressiveAttention,
 )
+from aib_mm.training.anchor_decay import spare_anchors
 
 __all__ = [
     'STL10',
@@ -30,3 +34,5 @@ __all__ = [
     'VGGBlocks',
     'WideResNetBlocks',
 ]
+
+spare_anchors(OPTIM_WRAPPER_CONSTRUCTORS, LearningRateDecayOptimWrapperConstructor)

@@ -2,21 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import mmengine
-from mmengine.config import Config
-from mmengine.dist import is_main_process
+from aib_mm.cli.options import add_shared_options, guarded, integer, run_settings
 
-from aib_mm.cli.common import add_shared_options, apply_shared_options, guarded, integer
-from aib_mm.diagnosis.configs import load_config, require
-from aib_mm.diagnosis.explained import explained
-from aib_mm.errors import UsageError
-from aib_mm.training.checkpoint import check_checkpoint
-from aib_mm.training.runner import build_runner, set_loader_options
-from aib_mm.training.toolkits import Drawing, enable_drawing, enable_tta, toolkit_of
-
-_NEEDED = ('model', 'test_dataloader', 'test_cfg', 'test_evaluator')
-_METRIC_SUFFIXES = ('.json', '.yaml', '.yml', '.pkl', '.pickle')
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -58,59 +49,40 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def configure(args: argparse.Namespace) -> Config:
-    """The config that the options ask for.
+def configure(args: argparse.Namespace) -> 'Config':
+    """The config that the options ask for."""
+    from aib_mm.diagnosis.configs import load_config
+    from aib_mm.training.runner import configure_test
+    from aib_mm.training.toolkits import Drawing
 
-    Raises:
-        UsageError: an option does not fit the config.
-        CheckpointError: the checkpoint cannot be used.
-    """
-    if args.out is None and args.out_item is not None:
-        raise UsageError(f'--out-item {args.out_item} needs --out FILE')
     cfg = load_config(args.config, args.cfg_options)
-    toolkit = toolkit_of(cfg)
-    require(cfg, _NEEDED, 'a test needs it')
-    apply_shared_options(cfg, args)
-    check_checkpoint(args.checkpoint)
-    cfg.load_from = args.checkpoint
-    cfg.resume = False
-    if args.amp:
-        cfg.test_cfg.fp16 = True
-    if args.show or args.show_dir is not None:
-        drawing = Drawing(
-            show=args.show,
-            show_dir=args.show_dir,
-            wait_time=args.wait_time,
-            interval=args.interval,
-            tta=args.tta,
-        )
-        enable_drawing(cfg, drawing)
-    if args.tta:
-        enable_tta(cfg)
-    if args.out is not None:
-        _check_out(args.out, args.out_item, toolkit.out_suffixes)
-        if args.out_item != 'metrics':
-            toolkit.save_predictions(cfg, args.out)
-    defaults = dict(toolkit.loader_defaults)
-    defaults.pop('persistent_workers', None)  # one pass over the data: nothing gained
-    set_loader_options(
+    drawing = Drawing(
+        show=args.show,
+        show_dir=args.show_dir,
+        wait_time=args.wait_time,
+        interval=args.interval,
+        tta=args.tta,
+    )
+    configure_test(
         cfg,
-        ['test_dataloader'],
-        defaults=defaults,
-        no_pin_memory=args.no_pin_memory,
+        args.checkpoint,
+        run_settings(args),
+        out=args.out,
+        out_item=args.out_item,
+        drawing=drawing if args.show or args.show_dir is not None else None,
+        tta=args.tta,
     )
     return cfg
 
 
-def _check_out(out: str, item: str | None, suffixes: tuple[str, ...]) -> None:
-    """Refuse before the test what would fail after it."""
-    allowed = _METRIC_SUFFIXES if item == 'metrics' else suffixes
-    if allowed and not out.endswith(allowed):
-        raise UsageError(f'--out {out} must end in one of {", ".join(allowed)}')
-
-
 def test(args: argparse.Namespace) -> None:
     """Test as the options say."""
+    import mmengine
+    from mmengine.dist import is_main_process
+
+    from aib_mm.diagnosis.explain import explained
+    from aib_mm.training.runner import build_runner
+
     cfg = configure(args)
     advice = '; to test it as it is, pass --allow-missing'
     with explained(cfg):
@@ -122,7 +94,3 @@ def test(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit code."""
     return guarded(make_parser(), test, argv)
-
-
-if __name__ == '__main__':
-    raise SystemExit(main())

@@ -41,6 +41,7 @@ class GaussianBBoxHead(Shared2FCBBoxHead):
         ValueError: an impossible count, or a discriminator of another width.
     """
 
+    shared_fcs: Any  # a ModuleList of Linear
     vanilla_lacks = ('aib_loss',)
 
     def __init__(
@@ -167,10 +168,10 @@ class GaussianBBoxHead(Shared2FCBBoxHead):
 
 
 def _gaussian_like(fc: nn.Linear, std_shift: float) -> GaussianLayer:
-    layers = (nn.Linear(fc.in_features, fc.out_features) for _ in range(2))
+    mean, std = (nn.Linear(fc.in_features, fc.out_features) for _ in range(2))
     # As the host initialises its shared layers.
     xavier = dict(type='Xavier', layer='Linear', distribution='uniform')
-    return GaussianLayer(*layers, std_shift=std_shift, init_cfg=xavier)
+    return GaussianLayer(mean, std, std_shift=std_shift, init_cfg=xavier)
 
 
 def _predict(predictor: nn.Module, latent: Latent) -> Tensor:

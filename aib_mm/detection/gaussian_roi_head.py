@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
+from mmdet.models.roi_heads.base_roi_head import BaseRoIHead
+from mmdet.models.roi_heads.roi_extractors import BaseRoIExtractor
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS as HOST_MODELS
 from mmdet.structures.bbox import bbox2roi
@@ -47,15 +49,12 @@ class RoISamples(NamedTuple):
     bbox_feats: Tensor | None
 
 
-class _GaussianRoIs:
+class _GaussianRoIs(BaseRoIHead):
     """What both RoI heads do with all samples at once.
 
     The RPN and the mask head see one set of maps (``AttendedFeatures`` as a tuple), so
     that proposals are shared by all samples and masks cost what they cost.
     """
-
-    with_shared_head: bool
-    shared_head: nn.Module
 
     def __init__(
         self,
@@ -93,16 +92,14 @@ class _GaussianRoIs:
         The proposals come from an RPN that saw the sampled maps: the result is the same
         every time only with ``neck.test_samples=0``.
         """
-        attended = isinstance(x, AttendedFeatures)
-        return super().forward(
-            x.expected if attended else ExpectedFeatures(x), *args, **kwargs
-        )
+        maps = x.expected if isinstance(x, AttendedFeatures) else ExpectedFeatures(x)
+        return super().forward(maps, *args, **kwargs)
 
     def _draw(
         self,
         samples: Samples,
         rois: Tensor,
-        extractor: nn.Module,
+        extractor: BaseRoIExtractor,
         head: GaussianBBoxHead,
         latent_samples: int,
     ) -> RoISamples:
@@ -122,7 +119,11 @@ class _GaussianRoIs:
         return RoISamples(scores, deltas, latents, bbox_feats[: len(rois)])
 
     def _predicted(
-        self, x: Features, rois: Tensor, extractor: nn.Module, head: GaussianBBoxHead
+        self,
+        x: Features,
+        rois: Tensor,
+        extractor: BaseRoIExtractor,
+        head: GaussianBBoxHead,
     ) -> dict[str, Tensor | None]:
         """The average over all samples, as the host's ``_bbox_forward`` gives it."""
         _refuse_noise(self, x)
@@ -158,7 +159,7 @@ class _GaussianRoIs:
         self,
         x: Features,
         sampling_results: list[SamplingResult],
-        extractor: nn.Module,
+        extractor: BaseRoIExtractor,
         head: GaussianBBoxHead,
         train_cfg: Any,
     ) -> dict[str, Any]:
@@ -262,8 +263,11 @@ def _joined(parts: Sequence[RoISamples]) -> RoISamples:
     if len(parts) == 1:
         return parts[0]
     scores, deltas = (
-        None if of_chunks[0] is None else torch.cat(of_chunks)
-        for of_chunks in ([p.scores for p in parts], [p.deltas for p in parts])
+        torch.cat(found) if found else None
+        for found in (
+            [part.scores for part in parts if part.scores is not None],
+            [part.deltas for part in parts if part.deltas is not None],
+        )
     )
     return RoISamples(scores, deltas, {}, None)
 

@@ -1,43 +1,77 @@
 """Reading a config, and ``--cfg-options``, with users' mistakes in one line."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
-from mmengine.utils import import_modules_from_strings
 
-from aib_mm.diagnosis.check import unreadable
-from aib_mm.diagnosis.explain import misspelt_setting
-from aib_mm.errors import UsageError, did_you_mean
+from aib_mm import register
+from aib_mm.diagnosis.explain import SETTINGS
+from aib_mm.errors import UsageError, describe, did_you_mean
+
+# With these, none of the toolboxes' 2,600 config files is refused.
+_ALL_BUT, _LONG = 0.88, 7
+#: Error of reading a config, words of its message, remedy; the first that fits counts.
+_REMEDIES: tuple[tuple[type[Exception], str, str], ...] = (
+    (
+        FileNotFoundError,
+        '',
+        'check the path and every _base_; the shipped configs are under configs/, and '
+        "a host's are written as 'mmpretrain::resnet/resnet18_8xb32_in1k.py'",
+    ),
+    (SyntaxError, '', "'python -m py_compile FILE' names the line to repair"),
+    (Exception, 'pkg_resources', 'pip install "setuptools<81"'),
+    (Exception, 'external package', "write _base_ as 'mmpretrain::FOLDER/FILE.py'"),
+    (
+        ImportError,
+        'mmsegmentation',
+        "install mmsegmentation; OneDL's is not found by this name: write the path of "
+        'the config inside mmseg/.mim/configs instead of mmseg::',
+    ),
+    (ImportError, '', 'install the package named above, or repair custom_imports'),
+    (
+        Exception,
+        'Duplicate key',
+        'two files of _base_ define this key: keep it in one of them',
+    ),
+    (OSError, '', "a config is a .py, .yml or .json file: check the name's ending"),
+    (Exception, '', 'the error is in the config itself; --traceback shows where'),
+)
 
 
-class CfgOptions(DictAction):
-    """mmengine's ``--cfg-options`` with a usage message for what it cannot read."""
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """What ``--cfg-options`` takes, ``KEY=VALUE`` texts, as mmengine reads them.
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        for value in values:
-            if '=' not in value:
-                parser.error(f'{option_string} takes KEY=VALUE pairs, got {value!r}')
-        try:
-            super().__call__(parser, namespace, values, option_string)
-        except AssertionError as error:  # brackets that do not match
-            parser.error(f'{option_string}: {error}')
+    Raises:
+        UsageError: a text is no such pair, or its brackets do not match.
+    """
+    for text in texts:
+        if '=' not in text:
+            raise UsageError(f'--cfg-options takes KEY=VALUE pairs, got {text!r}')
+    found = argparse.Namespace()
+    try:
+        DictAction([], 'options')(argparse.ArgumentParser(), found, texts)
+    except AssertionError as error:  # brackets that do not match
+        raise UsageError(f'--cfg-options: {error}') from error
+    return found.options
 
 
-def load_config(path: str, options: Mapping[str, Any] | None) -> Config:
-    """Read a config and merge ``--cfg-options`` into it.
+def load_config(path: str, options: Mapping[str, Any] | Sequence[str] | None) -> Config:
+    """Read a config, merge ``--cfg-options`` into it, register what it needs.
+
+    Args:
+        path: a config file.
+        options: ``KEY=VALUE`` texts, or values by their keys.
 
     Raises:
         UsageError: the file is missing or no config, or an option does not fit it.
     """
+    if not isinstance(options, Mapping):
+        options = parse_options(options or ())
     if not Path(path).is_file():
         folder = Path(path).absolute().parent
         names = [one.name for one in folder.glob('*')]
@@ -46,13 +80,8 @@ def load_config(path: str, options: Mapping[str, Any] | None) -> Config:
             f'config {path} does not exist; give the path of a config file '
             f'(looked for at {Path(path).absolute()})' + (f'; {hint}' if hint else '')
         )
-    try:
-        cfg = Config.fromfile(path)
-    except Exception as error:  # configs run code, so anything may come
-        problem, remedy = unreadable(error)
-        raise UsageError(
-            f'config {path} cannot be read: {problem}; {remedy}'
-        ) from error
+    with _reading(path):
+        cfg = Config.fromfile(path, import_custom_modules=False)
     misspelt = misspelt_setting(cfg)
     if misspelt:
         raise UsageError(
@@ -66,18 +95,40 @@ def load_config(path: str, options: Mapping[str, Any] | None) -> Config:
             raise UsageError(
                 f'--cfg-options {dict(options)} does not fit config {path}: {error}'
             ) from error
-    if options and any(key.startswith('custom_imports') for key in options):
-        # fromfile imported what the file names, before the options changed it.
-        import_modules_from_strings(**cfg.custom_imports)
+    with _reading(path):
+        register(cfg)
     return cfg
 
 
-def require(cfg: Config, keys: Sequence[str], purpose: str) -> None:
-    """See that a config has what a program needs.
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # configs run code, so anything may come
+        problem, remedy = unreadable(error)
+        raise UsageError(
+            f'config {path} cannot be read: {problem}; {remedy}'
+        ) from error
 
-    Raises:
-        UsageError: a key is missing, or None.
+
+def unreadable(error: Exception) -> tuple[str, str]:
+    """Problem and remedy of a config that raised ``error`` when it was read."""
+    remedies = (
+        remedy
+        for kind, words, remedy in _REMEDIES
+        if isinstance(error, kind) and words in str(error)
+    )
+    return describe(error), next(remedies)
+
+
+def misspelt_setting(cfg: Config) -> tuple[str, str] | None:
+    """A name at the top that is all but one of the Runner's, which nothing reads.
+
+    mmengine lets a config hold names of its own, so that a slip of the pen there is
+    silent: the setting of the base stays.
     """
-    for key in keys:
-        if cfg.get(key) is None:
-            raise UsageError(f'config {cfg.filename} has no {key}: {purpose}')
+    for key in cfg:
+        near = difflib.get_close_matches(key, SETTINGS, n=1, cutoff=_ALL_BUT)
+        if key not in SETTINGS and near and len(key) >= _LONG:
+            return key, near[0]
+    return None

@@ -9,40 +9,31 @@ import inspect
 import platform
 import sys
 import traceback
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from aib_mm import hosts
 from aib_mm.diagnosis.check import check_config
+from aib_mm.diagnosis.step import NotTried, failure_of, run_step
 from aib_mm.version import __version__
 
 PYTHONS = ((3, 10), (3, 12))
 SET_UP = "run 'make setup' in a checkout of aib_mm"
+_SHOWN = 4  # names of parameters
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report; only ``failed`` ones make the exit code 1."""
+    """One line of the report; only ``failed`` ones make the exit code 1.
 
-    state: Literal['ok', 'note', 'failed']
+    ``open`` is what nothing could be said about.
+    """
+
+    state: Literal['ok', 'note', 'open', 'failed']
     text: str
     remedy: str = ''
-
-
-def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the sub-command ``doctor``."""
-    parser = commands.add_parser(
-        'doctor',
-        help='say whether the environment works and whether a config builds',
-        description='Prints versions, the state of every part, and remedies. '
-        'The exit code is 0 only if nothing failed.',
-    )
-    parser.add_argument('config', nargs='?', help='a config to resolve and build')
-    parser.add_argument(
-        '--traceback', action='store_true', help="show errors' whole traceback"
-    )
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -52,14 +43,17 @@ def run(options: argparse.Namespace) -> int:
     print(version_table(hosts.check_versions()))
     findings = check_environment()
     if options.config is not None:
-        findings.append(_examine_config(options.config, options.traceback))
+        findings += _check_config(options.config, options.traceback)
     for finding in findings:
         print(f'[{finding.state}]'.ljust(9) + finding.text)
         if finding.remedy:
             print(' ' * 9 + f'remedy: {finding.remedy}')
-    failed = sum(finding.state == 'failed' for finding in findings)
-    print(f'\n{failed} failed' if failed else '\nall is well')
-    return int(failed > 0)
+    states = Counter(finding.state for finding in findings)
+    if states['failed']:
+        print(f'\n{states["failed"]} failed')
+    else:
+        print('\nnothing failed, not all was tried' * states['open'] or '\nall is well')
+    return int(states['failed'] > 0)
 
 
 def version_table(checks: Iterable[hosts.VersionCheck]) -> str:
@@ -164,14 +158,39 @@ def _host_finding(state: hosts.HostState) -> Finding:
     return Finding('ok', f'host {state.host}: registered by {state.part}')
 
 
-def _examine_config(path: str, show_traceback: bool) -> Finding:
-    result = check_config(path)
-    if result.error is None:
-        text = (
-            f'{path} resolves; {result.model} builds, {result.parameters:,} parameters'
-        )
-        return Finding('ok', text)
-    if show_traceback:
-        traceback.print_exception(result.error)
-    text = f'{path}: {result.problem}'
-    return Finding('failed', text, result.remedy)
+def _check_config(path: str, show_traceback: bool) -> list[Finding]:
+    """What reading a config, building its model and running a step of it show."""
+    built = check_config(path)
+    if built.module is None:
+        if show_traceback:
+            traceback.print_exception(built.error)
+        return [Finding('failed', f'{path}: {built.problem}', built.remedy)]
+    model = built.module
+    count = sum(parameter.numel() for parameter in model.parameters())
+    text = f'{path} resolves; {type(model).__name__} builds, {count:,} parameters'
+    try:
+        step = run_step(built.cfg, model)
+    except NotTried as reason:
+        return [Finding('open', f'{text}; no step was tried: {reason}')]
+    except Exception as error:  # of any part of a host
+        if show_traceback:
+            traceback.print_exception(error)
+        problem, remedy = failure_of(error, model)
+        text = f'{text}; but a step on made images fails: {problem}'
+        return [Finding('failed', text, remedy)]
+    size = f'{step.side}x{step.side}'
+    text = f'{text}; one training step and one prediction on images of {size}'
+    hosts_own = [name for name in step.idle if name not in step.own]
+    return [
+        Finding('ok', text),
+        *_idle(step.own, 'failed', 'they are of aib_mm: let what they make be used'),
+        *_idle(hosts_own, 'note', ''),
+    ]
+
+
+def _idle(names: Sequence[str], state: Literal['note', 'failed'], remedy: str) -> list:
+    """A finding of parameters without a gradient, if there are any."""
+    if not names:
+        return []
+    listed = ', '.join(names[:_SHOWN]) + ', …' * (len(names) > _SHOWN)
+    return [Finding(state, f'no gradient: {len(names)} parameters, {listed}', remedy)]

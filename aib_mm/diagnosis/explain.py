@@ -1,133 +1,225 @@
-"""Explains errors of hosts by the config: the place, the value, the nearest valid one.
+"""Explains errors of hosts by the config, where it is certain which part they are of.
 
 mmengine and its toolboxes raise from deep inside, where the config is not known:
-``TypeError: __init__() got an unexpected keyword argument``. What was being built, or
-was at work, is in the frames of the traceback.
+``TypeError: __init__() got an unexpected keyword argument``. What was being built is in
+the frames of the traceback, as mmengine's builder was given it. An error of a part at
+work, which was built long before, is passed on as it is.
+
+Places are written as ``--cfg-options`` takes them: ``model.neck.quantizer``.
 """
 
-import difflib
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from types import FrameType
 from typing import Any
+from urllib.error import URLError
 
+import torch.utils.data.dataloader as loaders
 from mmengine.config import Config
-from mmengine.registry import OPTIMIZERS, Registry
-from mmengine.runner import Runner
+from mmengine.registry import OPTIMIZERS, Registry, build_from_cfg
+from mmengine.runner import BaseLoop, Runner
 
 from aib_mm import hosts
-from aib_mm.config_at_work import loading, model_at_work, part_at_work
-from aib_mm.diagnosis.places import Cause, builds_of, frames_of, node_at, place_of_build
-from aib_mm.errors import describe, did_you_mean
+from aib_mm.errors import DataError, UsageError, describe, did_you_mean
+from aib_mm.training.checkpoint import CheckpointError
+from aib_mm.training.non_finite import NonFiniteLossError
 from aib_mm.utils.configs import type_name, walk
 
-_UNEXPECTED = re.compile(r"(\w+)?\.?\w+\(\) got an unexpected keyword argument '(\w+)'")
-_MISSING = re.compile(r'(\w+)?\.?\w+\(\) missing \d+ required .*arguments?: (.+)$')
-# With these, none of the toolboxes' 2,600 config files is refused.
-_ALL_BUT, _LONG = 0.88, 7
-_SETTINGS = tuple(set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'})
+#: What the Runner reads of a config; a variable of another name is nobody's setting.
+SETTINGS = frozenset(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
+#: Errors whose messages name the value and the remedy already.
+USERS_ERRORS = (UsageError, CheckpointError, DataError, NonFiniteLossError, URLError)
+
+_SPLITS = ('train', 'val', 'test')
+_UNEXPECTED = re.compile(r"(\w*)\.?\w+\(\) got an unexpected keyword argument '(\w+)'")
+_MISSING = re.compile(r'(\w*)\.?__init__\(\) missing \d+ required .*arguments?: (.+)$')
+_OPTIMIZER = 'optim_wrapper.optimizer'
+_NO_TYPE = "every part is a dict with a key 'type'"
+
+Cause = tuple[str, str]  # the place with what is wrong there; the remedy, if known
+
+
+class ConfigError(UsageError):
+    """A part of a config cannot be built: its place, the value and the remedy."""
+
+
+class RunError(Exception):
+    """A data loader failed: whose it is; the cause says more."""
+
+
+@contextmanager
+def explained(cfg: Config) -> Iterator[None]:
+    """Say of an error which place of the config it comes from, where that is certain.
+
+    Raises:
+        ConfigError: a part cannot be built.
+        RunError: samples cannot be loaded; names the split whose loop is running.
+    """
+    try:
+        yield
+    except USERS_ERRORS:
+        raise
+    except Exception as error:  # hosts raise whatever they like
+        for kind, find in ((ConfigError, explain), (RunError, _loading)):
+            cause = find(error, cfg)
+            if cause is not None:
+                text = '; '.join(filter(None, cause))
+                raise kind(f'config {cfg.filename}: {text}') from error
+        raise
 
 
 def explain(error: Exception, cfg: Config) -> Cause | None:
-    """The place of ``cfg`` that an error comes from; None if none can be named.
+    """Which part of ``cfg`` cannot be built; None if the error is of another kind.
 
     Args:
         error: caught from building a part of the config, or from running it.
         cfg: as it was given to mmengine.
     """
-    frames = frames_of(error.__traceback__)
-    for find in (_building, _settings, model_at_work, loading, part_at_work):
-        cause = find(error, cfg, frames)
-        if cause is not None:
-            return cause
-    return None
-
-
-def misspelt_setting(cfg: Config) -> tuple[str, str] | None:
-    """A name at the top that is all but one of the Runner's, which nothing reads.
-
-    mmengine lets a config hold names of its own, so that a slip of the pen there is
-    silent: the setting of the base stays.
-    """
-    for key in cfg:
-        near = difflib.get_close_matches(key, _SETTINGS, n=1, cutoff=_ALL_BUT)
-        if key not in _SETTINGS and near and len(key) >= _LONG:
-            return key, near[0]
-    return None
-
-
-def _building(
-    error: Exception, cfg: Config, frames: Sequence[FrameType]
-) -> Cause | None:
-    builds = builds_of(frames)
-    place = place_of_build(cfg, [build['cfg'] for build in builds])
-    if not place:
-        return None
-    build = builds[-1]
+    frames = _frames(error)
+    builds = [f.f_locals for f in frames if f.f_code is build_from_cfg.__code__]
+    nodes = _nodes(cfg, _split(frames))
+    parts = [build['cfg'] for build in builds]
+    place = _place_of(parts, nodes)
+    node = nodes[place]
+    if isinstance(error, FileNotFoundError):
+        return _missing_file(error, place, node)
+    if str(error) == 'None is not a callable object':
+        # mmengine asks for the arguments of an optimizer before it looks for it.
+        place, node = _OPTIMIZER, nodes.get(_OPTIMIZER) or {}
+        with OPTIMIZERS.switch_scope_and_registry(None) as registry:
+            unknown = type_name(node) and registry.get(node['type']) is None
+            return _unknown_type(place, node, registry, cfg) if unknown else None
+    found = _argument(error, place, node, frames[-1])
+    if found or not place:
+        return found
     if isinstance(error, KeyError) and 'is not in the' in str(error):
-        name = str(build['cfg'].get('type'))
-        return _unknown_type(place, name, build['registry'], cfg)
-    argument = _argument(error, cfg, frames, place, build.get('obj_cls'))
-    return argument or _refused(error, cfg, frames, place)
+        if type_name(node) != type_name(parts[-1]):  # which the host made itself
+            return f'{place}: {describe(error)}', ''
+        return _unknown_type(place, node, builds[-1]['registry'], cfg)
+    if not type_name(parts[-1]):
+        keys = [key for key, child in node.items() if child == parts[-1]]
+        where = f'{place}.{" or ".join(keys)}'
+        return f'{where}: {parts[-1]!r} is where a part belongs', _NO_TYPE
+    return _refused(error, place, node, cfg)
 
 
-def _unknown_type(place: str, name: str, registry: Registry, cfg: Config) -> Cause:
-    scope = cfg.get('default_scope')
+def _frames(error: Exception) -> list[FrameType]:
+    """From the outermost call to the one that raised."""
+    return [frame for frame, _ in walk_tb(error.__traceback__)]
+
+
+def _split(frames: Sequence[FrameType]) -> str:
+    """The split whose loop is being built or is running; '' outside of loops."""
+    found = ''
+    for frame in frames:
+        built = re.fullmatch(r'build_(train|val|test)_loop', frame.f_code.co_name)
+        loop = frame.f_locals.get('self')
+        loops = vars(loop.runner) if isinstance(loop, BaseLoop) else {}
+        own = [split for split in _SPLITS if loops.get(f'_{split}_loop', ()) is loop]
+        found = built[1] if built else [found, *own][-1]
+    return found
+
+
+def _nodes(cfg: Config, split: str) -> dict[str, Any]:
+    """What the Runner reads of a config, by place, without what other splits read."""
+    others = set(_SPLITS) - {split} if split else ()
+    read = {
+        key: value
+        for key, value in cfg.items()
+        if key in SETTINGS and key.partition('_')[0] not in others
+    }
+    return dict(walk(read))
+
+
+def _place_of(parts: Sequence[Any], nodes: dict[str, Any]) -> str:
+    """Where the innermost part that a config has stands in it, '' if none does.
+
+    A part stands directly in one of those that are being built around it, and the
+    outermost anywhere. Hosts make some parts themselves, which stand nowhere.
+
+    Args:
+        parts: what the builder was given: a part, a part of that part, and so on.
+        nodes: the settings to look in.
+    """
+    places = ['']
+    for part in parts:
+        same = {
+            at: node
+            for at, node in nodes.items()
+            if type_name(part) and type_name(node) == type_name(part)
+        }
+        holders = {at: _holder(at, nodes) for at in same}
+        inside = [[a for a in same if holders[a] == up] for up in reversed(places)]
+        anywhere = [list(same)] if len(places) == 1 else []
+        for among in (*inside, *anywhere):
+            place = _made_of({at: same[at] for at in among}, part)
+            if place:
+                places.append(place)
+                break
+    return places[-1]
+
+
+def _holder(place: str, nodes: dict[str, Any]) -> str:
+    """The place of the part that another one stands in, '' at the top."""
+    above = [at for at in nodes if place.startswith(f'{at}.') and type_name(nodes[at])]
+    return max(above, key=len, default='')
+
+
+def _made_of(nodes: dict[str, Any], part: Any) -> str:
+    """The node that a part was made of, '' if there is none or one of several.
+
+    Hosts add to what they build, and change some: it is the fullest one that is equal
+    but for additions, or the only one.
+    """
+    equal = [
+        at
+        for at, node in nodes.items()
+        if all(key in part and part[key] == value for key, value in node.items())
+    ]
+    if equal:
+        return max(equal, key=lambda at: len(nodes[at]))
+    return next(iter(nodes)) if len(nodes) == 1 else ''
+
+
+def _unknown_type(place: str, node: Any, registry: Registry, cfg: Config) -> Cause:
+    name, scope = node['type'], cfg.get('default_scope')
     if scope and not hosts.is_installed(scope):
         remedy = f'default_scope is {scope!r}, which is not installed: install it'
     else:
-        names = {name for one in _family(registry) for name in one.module_dict}
+        names, parent = set(registry.module_dict), registry.parent
+        while parent is not None:
+            names, parent = names | set(parent.module_dict), parent.parent
         remedy = did_you_mean(name, names) or (
             f'check the spelling and the default_scope ({scope!r}); a class of your '
             'own needs custom_imports = dict(imports=[its module])'
         )
     problem = f'{name!r} is not in the {registry.scope}::{registry.name} registry'
-    return Cause(f'{place}.type', problem, remedy)
+    return f'{place}.type: {problem}', remedy
 
 
-def _family(registry: Registry) -> list[Registry]:
-    """The registries that a name without a scope is looked up in."""
-    found = [registry]
-    while found[-1].parent is not None:
-        found.append(found[-1].parent)
-    return found
-
-
-def _argument(
-    error: Exception,
-    cfg: Config,
-    frames: Sequence[FrameType],
-    place: str = '',
-    kind: Any = None,
-) -> Cause | None:
+def _argument(error: Exception, place: str, node: Any, last: FrameType) -> Cause | None:
     """An argument too many or too few, of a part or of what mmengine builds itself."""
-    if not isinstance(error, TypeError):
+    unexpected, missing = _UNEXPECTED.search(str(error)), _MISSING.search(str(error))
+    caller, called = last.f_locals, last.f_locals.get('obj_cls')
+    kinds = {kind.__name__ for kind in getattr(called, '__mro__', ())}
+    if missing and place and missing[1] in kinds:
+        problem = f'{place}: {type_name(node)} needs {missing[2]}'
+        return problem, f'add it to what is there ({", ".join(node)})'
+    if not unexpected:
         return None
-    unexpected = _UNEXPECTED.search(str(error))
-    if unexpected:
-        owner, name = unexpected.groups()
-        holders = [
-            at
-            for at, node in walk(dict(cfg))
-            if isinstance(node, dict) and name in node and at.startswith(place)
-        ]
-        if not holders:
-            return None
-        last = frames[-1]
-        called = {**last.f_globals, **last.f_locals}.get(owner)
-        names = {*_arguments(kind), *_arguments(called)}
-        problem = (
-            f'{owner or type_name(node_at(cfg, place))} takes no argument {name!r}'
-        )
-        remedy = did_you_mean(name, names) or 'leave it out'
-        return Cause(f'{holders[0]}.{name}', problem, remedy)
-    missing = _MISSING.search(str(error))
-    if missing and place:
-        problem = f'{type_name(node_at(cfg, place))} needs {missing.group(2)}'
-        given = ', '.join(node_at(cfg, place))
-        return Cause(place, problem, f'add it to what is there ({given})')
+    owner, name = unexpected.groups()
+    # The call was CLASS(**settings): the caller holds the settings.
+    given = [v[name] for v in caller.values() if isinstance(v, dict) and name in v]
+    for at, holder in walk(node, place):
+        if isinstance(holder, dict) and name in holder and holder[name] in given:
+            kind = {**last.f_globals, **caller}.get(owner, called)
+            remedy = did_you_mean(name, _arguments(kind)) or 'leave it out'
+            problem = f'{owner or type_name(holder)} takes no argument {name!r}'
+            return f'{at}.{name}: {problem}', remedy
     return None
 
 
@@ -136,73 +228,55 @@ def _arguments(kind: Any) -> set[str]:
     calls = [kind]
     if inspect.isclass(kind):
         calls = [vars(one).get('__init__') for one in kind.__mro__]
-    names: set[str] = set()
-    for call in filter(callable, calls):
-        try:
-            names |= set(inspect.signature(call).parameters)
-        except (TypeError, ValueError):  # written in C, or wrapped
-            continue
-    return names - {'self', 'args', 'kwargs'}
+    named = (inspect.signature(c).parameters for c in calls if inspect.isfunction(c))
+    return set().union(*named) - {'self', 'args', 'kwargs'}
 
 
-def _refused(
-    error: Exception, cfg: Config, frames: Sequence[FrameType], place: str
-) -> Cause:
+def _missing_file(error: FileNotFoundError, place: str, node: Any) -> Cause | None:
+    """A file that is not there and the setting that names it, if exactly one does."""
+    path = Path(error.filename or str(error).removesuffix(' can not be found.'))
+    holders = [
+        at
+        for at, value in walk(node, place)
+        if isinstance(value, str) and value and f'/{path}'.endswith(f'/{value}')
+    ]
+    if len(holders) != 1:
+        return (f'{place}: {describe(error)}', '') if place else None
+    there = path.parent.iterdir() if path.parent.is_dir() else ()
+    hint = did_you_mean(path.name, [one.name for one in there])
+    return f'{holders[0]}: {describe(error)}', hint
+
+
+def _refused(error: Exception, place: str, node: dict, cfg: Config) -> Cause:
     """A part that does not take the values it is given."""
-    described = describe(error, frames)
-    if isinstance(error, FileNotFoundError) and error.filename:
-        place = _holder_of_path(cfg, place, str(error.filename))
-        return Cause(place, described, _nearest_path(Path(error.filename)))
-    node = node_at(cfg, place)
-    if not isinstance(node, dict):
-        problem = f'{node!r} is where a part belongs'
-        return Cause(place, problem, "every part is a dict with a key 'type'")
+    described = describe(error)
     named = {
-        key: value
+        key: str(value)[:60]
         for key, value in node.items()
         if key != 'type' and re.search(rf'\b{key}\b', described)
     }
-    shown = ', '.join(f'{key}={str(value)[:60]!s}' for key, value in named.items())
-    problem = f'{type_name(node)}({shown}) does not build: {described}'
-    if '"type"' in described:
-        return Cause(place, problem, "every part is a dict with a key 'type'")
-    where = f'{place}.{next(iter(named))}' if len(named) == 1 else place
-    return Cause(where, problem, 'correct the value; --traceback shows the check')
+    if len(named) == 1 and next(iter(named.values())) in described:
+        place = f'{place}.{next(iter(named))}'
+    shown = ', '.join(f'{key}={value}' for key, value in named.items())
+    problem = f'{place}: {type_name(node)}({shown}) does not build: {described}'
+    return problem, _no_tuples(cfg, described)
 
 
-def _holder_of_path(cfg: Config, place: str, path: str) -> str:
-    """The setting that a path was made of, the last part of it if of several."""
-    found = [
-        (len(value), at)
-        for at, value in walk(node_at(cfg, place), place)
-        if isinstance(value, str) and value and path.endswith(value)
-    ]
-    found = found or [
-        (-len(value), at)
-        for at, value in walk(node_at(cfg, place), place)
-        if isinstance(value, str) and value and value in path
-    ]
-    return max(found, default=(0, place))[1]
+def _loading(error: Exception, cfg: Config) -> Cause | None:
+    """An error that came out of the data loader of a loop."""
+    frames = _frames(error)
+    split = _split(frames)
+    if not split or all(f.f_code.co_filename != loaders.__file__ for f in frames):
+        return None
+    described = describe(error)
+    if 'in DataLoader worker process' in described:  # whose traceback is the text
+        described = str(error).strip().splitlines()[-1][:300]
+    return f'{split}_dataloader: {described}', _no_tuples(cfg, described)
 
 
-def _nearest_path(path: Path) -> str:
-    """What is there instead of a file that is not."""
-    while not path.parent.exists():
-        path = path.parent
-    there = sorted(one.name for one in path.parent.iterdir())
-    hint = did_you_mean(path.name, there) or f'{path.parent} holds {len(there)} others'
-    return f'{path} is not there: {hint}'
-
-
-def _settings(
-    error: Exception, cfg: Config, frames: Sequence[FrameType]
-) -> Cause | None:
-    """What mmengine does not build by the registry, or only after a look at it."""
-    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
-    kind = optimizer.get('type', '')
-    # Its constructor asks for the arguments of what it did not find.
-    if isinstance(kind, str) and 'None is not a callable' in str(error):
-        with OPTIMIZERS.switch_scope_and_registry(None) as registry:
-            if registry.get(kind) is None:
-                return _unknown_type('optim_wrapper.optimizer', kind, registry, cfg)
-    return _argument(error, cfg, frames)
+def _no_tuples(cfg: Config, described: str) -> str:
+    """What to tell of a part that wants a tuple, if the config is in JSON or YAML."""
+    suffix = Path(cfg.filename or '.py').suffix
+    if suffix == '.py' or 'tuple' not in described:
+        return ''
+    return f'{suffix} files have lists where Python has tuples: write the config in .py'

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import platform
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,3 +22,32 @@ def fingerprint(*identity: Any) -> str:
         [*identity, __version__, torch.__version__], sort_keys=True, default=str
     )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def machine() -> dict[str, Any]:
+    """What measured times and, in the last digits, results depend on."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'
+    return dict(
+        cpu=_cpu_name(),
+        cores=len(os.sched_getaffinity(0)),
+        gpu=gpu,
+        torch=torch.__version__,
+        aib_mm=__version__,
+    )
+
+
+def machine_line() -> str:
+    """The machine as a sentence under a table."""
+    line = '{cpu}, {cores} cores; {gpu}; torch {torch}, aib_mm {aib_mm}.'
+    return line.format(**machine())
+
+
+def _cpu_name() -> str:
+    """The processor as the system names it."""
+    facts = Path('/proc/cpuinfo')
+    if facts.is_file():
+        for line in facts.read_text(encoding='utf-8').splitlines():
+            key, _, value = line.partition(':')
+            if key.strip() == 'model name':
+                return value.strip()
+    return platform.machine()

@@ -40,10 +40,11 @@ class AttentionResult:
             classifier crops, what the network saw.
         prediction: the host's data sample, on the CPU; mmseg's without ``seg_logits``.
         outcome: the prediction in words that all hosts share.
-        levels: of this image, a batch of one, on the CPU, over the network's input.
+        levels: maps of this image, a batch of one, on the CPU, over the network's
+            input.
         latent: what the latents tell, or None without a density.
-        level: see ``combine_levels``; there is such a level.
-        frame: of ``image``, see ``map_on_image``.
+        level: what ``combine_levels`` takes; there is such a level.
+        frame: which ``image`` it is, one of ``map_on_image``'s.
     """
 
     name: str
@@ -126,11 +127,11 @@ class PlacedInformation(NamedTuple):
     """``Information`` of what lies on the image, without the padding of the batch.
 
     Attributes:
-        total_bits: of the image.
+        total_bits: sum over the image.
         positions: latents that it has: pixels of the latent, regions, or one.
         raw: the bits of each, as ``Information.bits``, with the padding's.
         map: bits per position, ``(H, W)``; None where latents have no position.
-        rois: of the regions, ``(n, 4)``, in pixels of the network's input, or None.
+        rois: the regions, ``(n, 4)``, in pixels of the network's input, or None.
     """
 
     total_bits: float
@@ -180,12 +181,12 @@ def _place(maps: Tensor, meta: dict[str, Any], frame: str, smooth: bool = True) 
 def levels_of(
     record: AttentionRecord, level: str | int, windows: Windows | None = None
 ) -> list[AttentionMaps]:
-    """Of all attention in the model, in its order.
+    """The levels of all attention in the model, in its order.
 
     Args:
-        record: of one batch.
-        level: there must be so many; see ``combine_levels``.
-        windows: of slide inference.
+        record: what one batch left.
+        level: what ``combine_levels`` is to take; there must be so many.
+        windows: those of slide inference.
 
     Raises:
         InferenceError: several passes for one batch, which are not those of the
@@ -210,10 +211,12 @@ def levels_of(
 
 
 def of_image(maps: AttentionMaps, i: int) -> AttentionMaps:
-    """One image of a batch, as a batch of one."""
+    """One image of a batch, as a batch of one, on the CPU; all but indices float32."""
 
-    def take(values: Tensor) -> Tensor:
-        return values[..., i : i + 1, :, :, :].float().cpu()
+    def take(values: Tensor | None) -> Tensor | None:
+        if values is None:
+            return None
+        taken = values[..., i : i + 1, :, :, :].cpu()
+        return taken.float() if taken.is_floating_point() else taken
 
-    indices = None if maps.indices is None else maps.indices[:, i : i + 1].cpu()
-    return AttentionMaps(take(maps.mean), take(maps.std), take(maps.samples), indices)
+    return AttentionMaps._make(map(take, maps))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmseg.models.decode_heads import FCNHead, PSPHead, SegformerHead, UPerHead
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS as HOST_MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ AVERAGES = ('logit', 'prob')
 Features = Sequence[Tensor]
 
 
-class GaussianDecodeHead:
+class GaussianDecodeHead(BaseDecodeHead):
     """Makes the last layer before ``conv_seg`` of a ``BaseDecodeHead`` stochastic.
 
     A base to put before the host's head, which must end in ``cls_seg``::
@@ -229,7 +230,7 @@ class AIBFCNHead(GaussianDecodeHead, FCNHead):
     """``FCNHead`` with a latent per pixel; it needs a conv of its own."""
 
     @property
-    def last_layer(self) -> str:
+    def last_layer(self) -> str:  # type: ignore[override]  # never set
         if self.concat_input:
             return 'conv_cat'
         if self.num_convs == 0:

@@ -27,6 +27,8 @@ class GaussianConv(GaussianLayer):
             an impossible kernel size or number of groups.
     """
 
+    mean: ConvModule
+
     def __init__(
         self,
         layer: nn.Module,

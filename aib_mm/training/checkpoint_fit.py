@@ -77,7 +77,7 @@ def check_fit(
     name = type(model).__name__
     shapes = [
         f'{one.key} {list(one.checkpoint)} for {list(one.model)}'
-        for one in report.mismatched
+        for one in (*report.mismatched, *report.predictor)
     ]
     lacking = [*shapes, *report.missing, *report.new]
     total = sum(isinstance(value, Tensor) for value in model.state_dict().values())
@@ -97,7 +97,8 @@ def check_fit(
 
 
 def _nothing_fits(report: KeyReport, model: nn.Module) -> bool:
-    lacking = {*report.new, *report.missing, *(one.key for one in report.mismatched)}
+    shapes = (*report.mismatched, *report.predictor)
+    lacking = {*report.new, *report.missing, *(one.key for one in shapes)}
     return lacking.issuperset(name for name, _ in model.named_parameters())
 
 

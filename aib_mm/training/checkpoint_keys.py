@@ -31,17 +31,19 @@ class KeyReport:
             a checkpoint of the host's model lacks them.
         missing: other keys of the model that the state dict lacks.
         unexpected: keys of the state dict that the model lacks.
-        mismatched: keys of both, with both shapes.
+        mismatched: keys of both, with both shapes, but for those of the predictor.
+        predictor: those that the number of classes explains.
     """
 
     new: Sequence[str]
     missing: Sequence[str]
     unexpected: Sequence[str]
     mismatched: Sequence[Mismatch]
+    predictor: Sequence[Mismatch] = ()
 
     @property
     def fits(self) -> bool:
-        """Whether only declared keys differ."""
+        """Whether only declared keys differ, and a predictor of other classes."""
         return not (self.missing or self.unexpected or self.mismatched)
 
 
@@ -66,15 +68,18 @@ def compare_keys(model: nn.Module, state_dict: Mapping[str, Any]) -> KeyReport:
         if not any(_is_of(key, child) for key in found)
     ]
     new = [key for key in absent if any(_is_of(key, child) for child in additions)]
+    mismatched = [
+        Mismatch(key, tuple(found[key].shape), tuple(value.shape))
+        for key, value in wanted.items()
+        if key in found and found[key].shape != value.shape
+    ]
+    predictor = _of_other_classes(model, mismatched)
     return KeyReport(
         new=new,
         missing=[key for key in absent if key not in new],
         unexpected=[key for key in found if key not in wanted],
-        mismatched=[
-            Mismatch(key, tuple(found[key].shape), tuple(value.shape))
-            for key, value in wanted.items()
-            if key in found and found[key].shape != value.shape
-        ],
+        mismatched=[one for one in mismatched if one not in predictor],
+        predictor=predictor,
     )
 
 
@@ -123,6 +128,48 @@ def _declared(model: nn.Module) -> Iterator[str]:
     for name, module in model.named_modules(remove_duplicate=False):
         for child in getattr(type(module), 'vanilla_lacks', ()):
             yield f'{name}.{child}' if name else child
+
+
+def _of_other_classes(
+    model: nn.Module, mismatched: Sequence[Mismatch]
+) -> list[Mismatch]:
+    """Layers whose outputs are counted by classes, and by as many in all of a head.
+
+    The head knows its classes as ``num_classes``. A class-agnostic one, such as an RPN
+    beside others, has one class whatever the data.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    known = {name: getattr(m, 'num_classes', None) for name, m in modules.items()}
+    counts = {name: n for name, n in known.items() if isinstance(n, int) and n > 0}
+    fewest = 2 if max(counts.values(), default=1) > 1 else 1
+    by_head: dict[str, list[Mismatch]] = {}
+    for one in mismatched:
+        heads = [name for name in counts if _is_of(one.key, name)]
+        layer = modules[one.key.rpartition('.')[0]]
+        outputs = one.checkpoint[1:] == one.model[1:]
+        if heads and outputs and isinstance(layer, nn.Linear | nn.Conv2d):
+            by_head.setdefault(max(heads, key=len), []).append(one)
+    return [
+        one
+        for head, layers in by_head.items()
+        if counts[head] >= fewest
+        and set.intersection(*(_classes_of(one, counts[head]) for one in layers))
+        for one in layers
+    ]
+
+
+def _classes_of(one: Mismatch, num_classes: int) -> set[int]:
+    """The numbers of classes that a checkpoint's layer can have been made for.
+
+    A layer has some outputs for each class: those of the data, a background, and in
+    YOLO's box and objectness besides.
+    """
+    found = set()
+    for others in (0, 1, 5):
+        each, rest = divmod(one.model[0], num_classes + others)
+        if each and not rest and not one.checkpoint[0] % each:
+            found.add(one.checkpoint[0] // each - others)
+    return {classes for classes in found if classes > 0}
 
 
 def _is_of(key: str, child: str) -> bool:

@@ -49,18 +49,10 @@ class NonFiniteLossHook(Hook):
     def after_train(self, runner: Runner) -> None:
         self._handle.remove()
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None
-    ) -> None:
+    def before_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         self._iteration = runner.iter + 1
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Any = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         if checkpoint_due(runner):
             self._look_at_weights(runner)
 

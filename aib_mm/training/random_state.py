@@ -125,21 +125,13 @@ class RandomStateHook(Hook):
         )
         loop.dataloader_iterator = self._resumed
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None
-    ) -> None:
+    def before_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         self._states = None
         if self._resumed is not None:
             runner.train_loop.dataloader_iterator = self._resumed.batches
             self._resumed = None
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Any = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         if checkpoint_due(runner):
             self._collect()
 

@@ -88,21 +88,13 @@ class SafeCheckpointHook(Hook):
                 for part in Path(hook.out_dir).glob(f'*.pth.*{PART}'):
                     part.unlink(missing_ok=True)
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Any = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         self._remove()
 
     def after_train_epoch(self, runner: Runner) -> None:
         self._remove()
 
-    def after_val_epoch(
-        self, runner: Runner, metrics: dict[str, float] | None = None
-    ) -> None:
+    def after_val_epoch(self, runner: Runner, *_: Any, **__: Any) -> None:
         self._remove()
 
     def _remove(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from aib_mm.errors import UsageError, did_you_mean
-from aib_mm.utils.configs import type_name
+from aib_mm.utils.configs import innermost_dataset, type_name
 
 
 @dataclass(frozen=True)
@@ -86,23 +86,17 @@ def enable_tta(cfg: Config) -> None:
     Raises:
         UsageError: the config, or its toolkit, does not say how.
     """
-    dataset = _innermost_dataset(cfg)
+    dataset = _test_set(cfg)
     toolkit_of(cfg).tta_defaults(cfg)
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     dataset.pipeline = cfg.tta_pipeline
 
 
-def _innermost_dataset(cfg: Config) -> ConfigDict:
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    if 'pipeline' not in dataset:
-        raise UsageError(
-            f'--tta found no pipeline in test_dataloader.dataset of type '
-            f'{dataset.get("type")!r} in config {cfg.filename}; test its parts one by '
-            f'one'
-        )
-    return dataset
+def _test_set(cfg: Config) -> ConfigDict:
+    try:
+        return innermost_dataset(cfg.test_dataloader.dataset)
+    except ValueError as error:
+        raise UsageError(f'--tta, config {cfg.filename}: {error}') from error
 
 
 def _metrics(cfg: Config) -> list[ConfigDict]:
@@ -175,13 +169,13 @@ def _save_mmseg_masks(cfg: Config, out: str) -> None:
 def _flip_pipeline(cfg: Config, last: ConfigDict) -> list:
     """The test pipeline, its last step done for the image and its mirror image."""
     flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
-    pipeline = deepcopy(list(_innermost_dataset(cfg).pipeline[:-1]))
+    pipeline = deepcopy(list(_test_set(cfg).pipeline[:-1]))
     return [*pipeline, dict(type='TestTimeAug', transforms=[flips, [last]])]
 
 
 def _tta_mmpretrain(cfg: Config) -> None:
     cfg.setdefault('tta_model', ConfigDict(type='mmpretrain.AverageClsScoreTTA'))
-    last = _innermost_dataset(cfg).pipeline[-1]
+    last = _test_set(cfg).pipeline[-1]
     cfg.setdefault('tta_pipeline', _flip_pipeline(cfg, last))
 
 

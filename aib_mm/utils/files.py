@@ -19,7 +19,7 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
     leaves at most a file whose name ends in ``PART``.
 
     Args:
-        path: of the file; its folder is made where there is none.
+        path: the file; its folder is made where there is none.
         content: text is written as UTF-8.
 
     Raises:

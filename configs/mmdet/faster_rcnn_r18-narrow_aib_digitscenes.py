@@ -1,8 +1,9 @@
 """Narrow Faster R-CNN-aib on DigitScenes; trains in minutes on two cores."""
 
 _base_ = [
-    '_base_/models/faster_rcnn_r18_narrow_aib.py',
-    '_base_/datasets/digit_scenes_attention.py',
+    '_base_/models/faster_rcnn_r18-narrow_aib.py',
+    '_base_/datasets/digit_scenes_128.py',
+    '_base_/evaluators/digit_scenes_attention.py',
     '_base_/schedules/one_cycle_16e.py',
-    'mmdet::_base_/default_runtime.py',
+    '_base_/attention_runtime.py',
 ]

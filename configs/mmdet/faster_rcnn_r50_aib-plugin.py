@@ -12,7 +12,12 @@ model = dict(
         plugins=[
             dict(
                 # Pretrained weights follow: each layer starts as a factor of 1.01.
-                cfg=dict(type='AIBLayer', initial_score=0.01),
+                cfg=dict(
+                    type='AIBLayer',
+                    initial_score=0.01,
+                    train_samples=1,
+                    test_samples=4,
+                ),
                 stages=(False, False, True, True),
                 position='after_conv3',
             )
@@ -20,4 +25,4 @@ model = dict(
     )
 )
 
-custom_hooks = [dict(type='AIBMonitorHook', interval=200)]
+default_hooks = dict(aib_monitor=dict(type='AIBMonitorHook', interval=200))

@@ -1,22 +1,20 @@
-"""Full-size Faster R-CNN R50-aib on DigitScenes, for a GPU."""
+"""Full-size Faster R-CNN R50-aib on DigitScenes, for a GPU.
 
-_base_ = 'faster_rcnn_r50_digitscenes.py'
+From random weights: as faster_rcnn_r50_digitscenes.py.
+"""
 
-custom_imports = dict(imports=['aib_mm'])
+_base_ = [
+    '_base_/models/faster_rcnn_r50_aib.py',
+    '_base_/datasets/digit_scenes.py',
+    '_base_/evaluators/digit_scenes_attention.py',
+    '_base_/schedules/one_cycle_16e.py',
+    '_base_/attention_runtime.py',
+]
 
 model = dict(
-    neck=dict(
-        _delete_=True,  # it is held by the attention now
-        type='AIBAttention',
-        in_channels=256,
-        pre_neck={{_base_.model.neck}},
-    ),
-    roi_head=dict(type='GaussianRoIHead', bbox_head=dict(type='GaussianBBoxHead')),
+    backbone=dict(frozen_stages=-1, norm_eval=False, init_cfg=None),
+    roi_head=dict(bbox_head=dict(num_classes=10)),
 )
 
-val_evaluator = [
-    *_base_.val_evaluator,
-    dict(type='AttentionLocalization', region='boxes'),
-]
-test_evaluator = val_evaluator
-custom_hooks = [dict(type='AIBMonitorHook'), dict(type='AttentionFieldsHook')]
+optim_wrapper = dict(optimizer=dict(lr=2e-4))
+param_scheduler = dict(eta_max=2e-4)

@@ -3,8 +3,3 @@
 _base_ = 'faster_rcnn_r50_aib.py'
 
 model = dict(neck=dict(quantizer=dict(type='VQAnchorQuantizer', num_anchors=20)))
-
-# Decay would pull an anchor that no position picks to 0.
-optim_wrapper = dict(
-    paramwise_cfg=dict(custom_keys={'quantizer.anchors': dict(decay_mult=0.0)})
-)

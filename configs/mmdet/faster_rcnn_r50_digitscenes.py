@@ -7,6 +7,7 @@ norm has to learn too.
 _base_ = [
     'mmdet::_base_/models/faster-rcnn_r50_fpn.py',
     '_base_/datasets/digit_scenes.py',
+    '_base_/evaluators/digit_scenes.py',
     '_base_/schedules/one_cycle_16e.py',
     'mmdet::_base_/default_runtime.py',
 ]

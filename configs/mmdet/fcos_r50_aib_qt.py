@@ -12,14 +12,16 @@ model = dict(
         _delete_=True,  # it is held by the attention now
         type='AIBAttention',
         in_channels=256,
+        train_samples=1,
+        test_samples=4,
         quantizer=dict(type='VQAnchorQuantizer', num_anchors=20),
         pre_neck={{_base_.model.neck}},
-    )
+    ),
 )
 
-# Decay would pull an anchor that no position picks to 0.
-optim_wrapper = dict(
-    paramwise_cfg=dict(custom_keys={'quantizer.anchors': dict(decay_mult=0.0)})
+default_hooks = dict(
+    aib_monitor=dict(type='AIBMonitorHook'),
+    aib_loss=dict(
+        type='AIBLossHook', vq_weight=0.4, commit_weight=0.1, attention_price=0.0
+    ),
 )
-
-custom_hooks = [dict(type='AIBMonitorHook'), dict(type='AIBLossHook')]

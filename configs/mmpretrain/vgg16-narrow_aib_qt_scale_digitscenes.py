@@ -1,5 +1,9 @@
 """Narrow VGG16-aib-qt whose features are scaled, without the residual."""
 
-_base_ = 'vgg16-narrow_aib_qt_digitscenes.py'
+_base_ = 'vgg16-narrow_aib_digitscenes.py'
 
-model = dict(neck=dict(modulation='scale'))
+model = dict(
+    neck=dict(
+        modulation='scale', quantizer=dict(type='VQAnchorQuantizer', num_anchors=20)
+    )
+)

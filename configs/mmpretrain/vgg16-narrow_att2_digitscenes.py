@@ -1,10 +1,11 @@
 """Narrow VGG-att2 on DigitScenes; trains in minutes on two cores."""
 
 _base_ = [
-    '_base_/models/vgg16_narrow.py',
-    '_base_/datasets/digit_scenes_attention.py',
+    '_base_/models/vgg16-narrow.py',
+    '_base_/datasets/digit_scenes.py',
+    '_base_/evaluators/digit_scenes_attention.py',
     '_base_/schedules/one_cycle_6e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '_base_/attention_runtime.py',
 ]
 
 model = dict(
@@ -12,9 +13,3 @@ model = dict(
     neck=dict(_delete_=True, type='LocalAttention', in_channels=(64, 64)),
     head=dict(in_channels=64 + 64),
 )
-
-custom_hooks = [
-    dict(type='AIBMonitorHook'),
-    # The map of the last level.
-    dict(type='AttentionFieldsHook', level=1),
-]

@@ -1,7 +1,7 @@
 """Narrow VGG-DVIB on DigitScenes: the narrow VGG-aib without the attention."""
 
 _base_ = [
-    '_base_/models/vgg16_narrow_aib.py',
+    '_base_/models/vgg16-narrow_aib.py',
     '_base_/datasets/digit_scenes.py',
     '_base_/schedules/one_cycle_6e.py',
     'mmpretrain::_base_/default_runtime.py',

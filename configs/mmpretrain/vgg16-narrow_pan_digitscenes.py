@@ -1,10 +1,11 @@
 """Narrow VGG-PAN on DigitScenes; trains in minutes on two cores."""
 
 _base_ = [
-    '_base_/models/vgg16_narrow.py',
-    '_base_/datasets/digit_scenes_attention.py',
+    '_base_/models/vgg16-narrow.py',
+    '_base_/datasets/digit_scenes.py',
+    '_base_/evaluators/digit_scenes_attention.py',
     '_base_/schedules/one_cycle_6e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '_base_/attention_runtime.py',
 ]
 
 model = dict(
@@ -20,9 +21,3 @@ model = dict(
         hidden_channels=8,
     ),
 )
-
-custom_hooks = [
-    dict(type='AIBMonitorHook'),
-    # The map of the last level.
-    dict(type='AttentionFieldsHook', level=2),
-]

@@ -4,9 +4,7 @@ _base_ = [
     '_base_/models/vgg16_aib.py',
     '_base_/datasets/cifar10.py',
     '_base_/schedules/vgg_200e_aib_qt.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '_base_/attention_runtime.py',
 ]
 
 model = dict(neck=dict(quantizer=dict(type='VQAnchorQuantizer', num_anchors=20)))
-
-custom_hooks = [dict(type='AIBMonitorHook')]

@@ -3,7 +3,12 @@
 docs/method.md lists them. The paper's own are the defaults: see vgg16_aib_cifar10.py.
 """
 
-_base_ = 'vgg16_aib_cifar10.py'
+_base_ = [
+    '_base_/models/vgg16_aib.py',
+    '_base_/datasets/cifar10.py',
+    '_base_/schedules/vgg_200e_aib.py',
+    '_base_/attention_runtime.py',
+]
 
 model = dict(
     neck=dict(std_source='mean'),
@@ -12,7 +17,6 @@ model = dict(
         # Cross-entropy in bits.
         loss=dict(type='CrossEntropyLoss', loss_weight=1 / 0.6931471805599453),
         aib_loss=dict(
-            type='AIBLoss',
             # The released VGG script halves the divergence.
             beta=0.01 * 0.5,
             kl=dict(

@@ -4,8 +4,5 @@ _base_ = [
     '_base_/models/vgg16_att3.py',
     '_base_/datasets/cifar10.py',
     '_base_/schedules/vgg_200e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '_base_/attention_runtime.py',
 ]
-
-# The map of the last level.
-custom_hooks = [dict(type='AttentionFieldsHook', level=2)]

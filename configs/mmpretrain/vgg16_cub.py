@@ -1,7 +1,7 @@
 """Vanilla VGG16 on CUB, from ImageNet weights: a row of the paper's Table 5."""
 
 _base_ = [
-    '_base_/models/vgg16_224.py',
+    '_base_/models/vgg16-224.py',
     '_base_/datasets/cub.py',
     '_base_/schedules/cub_200e.py',
     'mmpretrain::_base_/default_runtime.py',

@@ -4,7 +4,5 @@ _base_ = [
     '_base_/models/vgg16_gap.py',
     '_base_/datasets/cifar10.py',
     '_base_/schedules/vgg_200e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '_base_/attention_runtime.py',
 ]
-
-custom_hooks = [dict(type='AttentionFieldsHook')]

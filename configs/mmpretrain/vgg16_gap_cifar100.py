@@ -4,9 +4,7 @@ _base_ = [
     '_base_/models/vgg16_gap.py',
     '_base_/datasets/cifar100.py',
     '_base_/schedules/vgg_200e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '_base_/attention_runtime.py',
 ]
 
 model = dict(head=dict(num_classes=100))
-
-custom_hooks = [dict(type='AttentionFieldsHook')]

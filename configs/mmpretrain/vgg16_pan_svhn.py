@@ -4,8 +4,5 @@ _base_ = [
     '_base_/models/vgg16_pan.py',
     '_base_/datasets/svhn.py',
     '_base_/schedules/vgg_200e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '_base_/attention_runtime.py',
 ]
-
-# The map of the last level, which the classifier sees the features under.
-custom_hooks = [dict(type='AttentionFieldsHook', level=2)]

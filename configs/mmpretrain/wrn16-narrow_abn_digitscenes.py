@@ -1,10 +1,11 @@
 """Narrow WRN-ABN on DigitScenes; trains in minutes on two cores."""
 
 _base_ = [
-    '_base_/models/wrn16_narrow.py',
-    '_base_/datasets/digit_scenes_attention.py',
+    '_base_/models/wrn16-narrow.py',
+    '_base_/datasets/digit_scenes.py',
+    '_base_/evaluators/digit_scenes_attention.py',
     '_base_/schedules/one_cycle_6e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '_base_/attention_runtime.py',
 ]
 
 block3 = dict(
@@ -23,8 +24,3 @@ model = dict(
         body=block3,
     ),
 )
-
-custom_hooks = [
-    dict(type='AIBMonitorHook'),
-    dict(type='AttentionFieldsHook'),
-]

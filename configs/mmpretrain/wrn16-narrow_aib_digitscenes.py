@@ -1,8 +1,9 @@
 """Narrow WRN-aib on DigitScenes; trains in minutes on two cores."""
 
 _base_ = [
-    '_base_/models/wrn16_narrow_aib.py',
-    '_base_/datasets/digit_scenes_attention.py',
+    '_base_/models/wrn16-narrow_aib.py',
+    '_base_/datasets/digit_scenes.py',
+    '_base_/evaluators/digit_scenes_attention.py',
     '_base_/schedules/one_cycle_6e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '_base_/attention_runtime.py',
 ]

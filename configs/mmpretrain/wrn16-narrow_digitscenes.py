@@ -1,8 +1,9 @@
 """Narrow WRN on DigitScenes; trains in minutes on two cores."""
 
 _base_ = [
-    '_base_/models/wrn16_narrow.py',
+    '_base_/models/wrn16-narrow.py',
     '_base_/datasets/digit_scenes.py',
+    '_base_/evaluators/digit_scenes.py',
     '_base_/schedules/one_cycle_6e.py',
     'mmpretrain::_base_/default_runtime.py',
 ]

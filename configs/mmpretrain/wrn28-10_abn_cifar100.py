@@ -1,12 +1,10 @@
 """WRN-ABN on CIFAR-100: a row of the paper's Table 5."""
 
 _base_ = [
-    '_base_/models/wrn28_10_abn.py',
+    '_base_/models/wrn28-10_abn.py',
     '_base_/datasets/cifar100.py',
     '_base_/schedules/wrn_200e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '_base_/attention_runtime.py',
 ]
 
 model = dict(head=dict(num_classes=100))
-
-custom_hooks = [dict(type='AttentionFieldsHook')]

@@ -1,12 +1,10 @@
 """WRN-aib on CIFAR-100 (paper, 4.1.1)."""
 
 _base_ = [
-    '_base_/models/wrn28_10_aib.py',
+    '_base_/models/wrn28-10_aib.py',
     '_base_/datasets/cifar100.py',
     '_base_/schedules/wrn_200e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '_base_/attention_runtime.py',
 ]
 
 model = dict(head=dict(num_classes=100))
-
-custom_hooks = [dict(type='AIBMonitorHook')]

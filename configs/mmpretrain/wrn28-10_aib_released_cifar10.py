@@ -14,7 +14,6 @@ model = dict(
         # Cross-entropy in bits.
         loss=dict(type='CrossEntropyLoss', loss_weight=1 / 0.6931471805599453),
         aib_loss=dict(
-            type='AIBLoss',
             kl=dict(
                 type='GaussianKL',
                 reduction='sum',

@@ -1,7 +1,7 @@
 """Vanilla WRN-50-2 on CUB, from ImageNet weights: a row of the paper's Table 5."""
 
 _base_ = [
-    '_base_/models/wrn50_2.py',
+    '_base_/models/wrn50-2.py',
     '_base_/datasets/cub.py',
     '_base_/schedules/cub_200e.py',
     'mmpretrain::_base_/default_runtime.py',

@@ -14,10 +14,23 @@ model = dict(
         type='AIBAttention',
         in_channels=[1024, 2048],
         shared=False,  # channels differ
+        train_samples=1,
         test_samples=2,
     ),
-    decode_head=dict(type='AIBPSPHead', in_index=1),
+    decode_head=dict(
+        type='AIBPSPHead',
+        in_index=1,
+        train_samples=1,
+        test_samples=1,
+        aib_loss=dict(
+            type='AIBLoss',
+            beta=0.01,
+            vq_weight=0.4,
+            commit_weight=0.1,
+            attention_price=0.0,
+        ),
+    ),
     auxiliary_head=dict(in_index=0),
 )
 
-custom_hooks = [dict(type='AIBMonitorHook')]
+default_hooks = dict(aib_monitor=dict(type='AIBMonitorHook'))

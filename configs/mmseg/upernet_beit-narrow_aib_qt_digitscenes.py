@@ -1,10 +1,11 @@
 """Narrow UperNet-BEiT-aib-qt on DigitScenes: scores rounded to 20 anchors."""
 
-_base_ = 'upernet_beit-narrow_aib_digitscenes.py'
+_base_ = [
+    '_base_/models/upernet_beit-narrow_aib.py',
+    '_base_/datasets/digit_scenes_64.py',
+    '_base_/evaluators/digit_scenes_attention.py',
+    '_base_/schedules/one_cycle_24e.py',
+    '_base_/attention_runtime.py',
+]
 
 model = dict(neck=dict(quantizer=dict(type='VQAnchorQuantizer', num_anchors=20)))
-
-# Decay would pull an anchor that no position picks to 0.
-optim_wrapper = dict(
-    paramwise_cfg=dict(custom_keys={'quantizer': dict(decay_mult=0.0)})
-)

@@ -6,13 +6,10 @@ has the differences from the paper's.
 
 # As 'mmseg::_base_/…', which OneDL's mmengine does not find.
 _base_ = [
-    f'{__import__("mmseg").__path__[0]}/.mim/configs/_base_/{part}.py'
-    for part in (
-        'models/upernet_beit',
-        'datasets/ade20k',
-        'default_runtime',
-        'schedules/schedule_160k',
-    )
+    __import__('mmseg').__path__[0] + '/.mim/configs/_base_/models/upernet_beit.py',
+    __import__('mmseg').__path__[0] + '/.mim/configs/_base_/datasets/ade20k.py',
+    __import__('mmseg').__path__[0] + '/.mim/configs/_base_/default_runtime.py',
+    __import__('mmseg').__path__[0] + '/.mim/configs/_base_/schedules/schedule_160k.py',
 ]
 
 custom_imports = dict(imports=['aib_mm'])

@@ -12,10 +12,22 @@ model = dict(
         type='AIBAttention',
         in_channels=[768] * 4,
         shared=False,  # tokens of different depth
+        train_samples=1,
         test_samples=2,
         post_neck={{_base_.model.neck}},
     ),
-    decode_head=dict(type='AIBDecodeHead'),
+    decode_head=dict(
+        type='AIBDecodeHead',
+        train_samples=1,
+        test_samples=1,
+        aib_loss=dict(
+            type='AIBLoss',
+            beta=0.01,
+            vq_weight=0.4,
+            commit_weight=0.1,
+            attention_price=0.0,
+        ),
+    ),
 )
 
-custom_hooks = [dict(type='AIBMonitorHook')]
+default_hooks = dict(aib_monitor=dict(type='AIBMonitorHook'))

@@ -3,7 +3,9 @@
 The recipe and the batch are those of the base; so is what a checkpoint holds.
 """
 
-_base_ = 'upernet_beit_aib_qt.py'
+_base_ = 'upernet_beit_aib.py'
+
+model = dict(neck=dict(quantizer=dict(type='VQAnchorQuantizer', num_anchors=20)))
 
 runner_type = 'FlexibleRunner'
 strategy = dict(

@@ -1,11 +1,12 @@
 """UperNet-BEiT in full size on DigitScenes, from random weights, for one GPU."""
 
 _base_ = [
+    # As 'mmseg::_base_/models/upernet_beit.py', which OneDL's mmengine does not find.
+    __import__('mmseg').__path__[0] + '/.mim/configs/_base_/models/upernet_beit.py',
     '_base_/datasets/digit_scenes.py',
+    '_base_/evaluators/digit_scenes.py',
     '_base_/schedules/one_cycle_24e.py',
     '_base_/default_runtime.py',
-    # As 'mmseg::_base_/…', which OneDL's mmengine does not find.
-    __import__('mmseg').__path__[0] + '/.mim/configs/_base_/models/upernet_beit.py',
 ]
 
 model = dict(

@@ -77,7 +77,7 @@ def read_boxes(path: Path) -> dict[int, tuple[float, ...]]:
     Raises:
         DataError: a line is not a number and a box of some size.
     """
-    boxes = {}
+    boxes: dict[int, tuple[float, ...]] = {}
     for row, line in enumerate(path.read_text().splitlines(), start=1):
         try:
             number, *box = map(float, line.split())

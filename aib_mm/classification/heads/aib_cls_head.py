@@ -1,6 +1,7 @@
 """The classification head: encoder, latent, decoder, and the bottleneck's losses."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmpretrain.models.heads import ClsHead
@@ -100,6 +101,7 @@ class AIBClsHead(ClsHead):
                 f'adaptive needs two classes or more, got num_classes={num_classes}: '
                 'leave it out'
             )
+        self.num_classes = num_classes
         self.train_samples = train_samples
         self.test_samples = test_samples
         self.average = average
@@ -116,7 +118,7 @@ class AIBClsHead(ClsHead):
         return self.decoder(self.pre_logits(feats))
 
     def loss(
-        self, feats: Sequence[Tensor], data_samples: list[DataSample], **kwargs
+        self, feats: Sequence[Tensor], data_samples: list[DataSample], **kwargs: Any
     ) -> dict[str, Tensor]:
         """Task loss and the bottleneck's terms (paper, Eq. 18)."""
         self.aib_loss.neck_loss.check_neck(feats)
@@ -184,6 +186,7 @@ class AIBClsHead(ClsHead):
 
     def _adapted(self, feats: Sequence[Tensor]) -> dict[str, Tensor]:
         """As ``_summarized``, where each image has only the samples that it needs."""
+        assert self.adaptive is not None
         self._check_noise(feats)
         batch_size = len(feats[0])
         images = torch.arange(batch_size, device=feats[0].device)

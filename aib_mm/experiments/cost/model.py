@@ -1,176 +1,137 @@
-"""One model of a benchmark: a pass in each mode, its time, its memory, its operations.
+"""One model of a benchmark: its passes, their memory and their operations.
 
 Operations are multiply-accumulates of convolutions and matrix products, half of what
 ``torch.utils.flop_counter`` counts.
 """
 
 import importlib
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS, DefaultScope
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from aib_mm.attention import AIBAttention
-from aib_mm.experiments.grid.rows import Row
+from aib_mm.experiments.cost.timing import Step, peak_bytes
 from aib_mm.hosts import HOST_PARTS
-
-TRAIN = 'training step'
-STATUS = Path('/proc/self/status')
-
-
-@dataclass(frozen=True)
-class Job:
-    """One config as its process gets it; ``options`` as for ``--cfg-options``."""
-
-    row: Row
-    options: tuple[str, ...]
-    size: tuple[int, int]
-    batch: int
-    device: str
-    threads: int
-
-
-class Seconds(NamedTuple):
-    """Of a pass.
-
-    Attributes:
-        used: of the CPU's time on a CPU, which is blind to what else the machine does
-            meanwhile; by the clock on a GPU.
-        wall: by the clock.
-    """
-
-    used: float
-    wall: float
-
-
-@dataclass(frozen=True)
-class Count:
-    """What needs no clock: parameters, and multiply-accumulates of one image.
-
-    Attributes:
-        one_sample: with one sample of everything that is sampled.
-        test: with as many samples as the config tests with.
-        samples: their numbers, such as ``{'L_a': 4, 'L_z': 4}``; empty without any.
-        parts: of ``one_sample``, those of the backbone, the neck, and of the heads.
-    """
-
-    parameters: int
-    one_sample: float
-    test: float
-    samples: dict[str, int]
-    parts: dict[str, float]
+from aib_mm.utils.configs import hooks_of, type_name, walk
 
 
 class Subject:
-    """A model with random weights, a batch of random images, and one image alone."""
+    """A model with random weights, a batch of random images, and one image alone.
 
-    def __init__(self, job: Job) -> None:
+    Args:
+        cfg: its config; nothing that it names is loaded.
+        size: height and width of the images.
+        batch: images of a pass.
+        device: ``'cpu'`` or ``'cuda'``.
+    """
+
+    def __init__(
+        self, cfg: Config, size: tuple[int, int], batch: int, device: str = 'cpu'
+    ) -> None:
         torch.manual_seed(0)
         # Every initialised parameter would be a line.
         MMLogger.get_current_instance().setLevel('ERROR')
-        cfg = job.row.load(job.options)
-        self.device = job.device
-        self.batch = job.batch
+        self.size, self.batch, self.device = size, batch, device
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            self.model = _build(cfg).to(job.device)
+            self.model = _build(cfg).to(device)
             self.wrapper = build_optim_wrapper(self.model, cfg.optim_wrapper)
         part = importlib.import_module(f'{HOST_PARTS[cfg.default_scope]}.random_batch')
         # An RPN has one class, a backbone without a classifier None.
         modules = self.model.modules()
         classes = max(getattr(m, 'num_classes', None) or 1 for m in modules)
-        self.data = part.random_batch(job.batch, job.size, classes)
-        self.image = part.random_batch(1, job.size, classes)
-        for hook in cfg.get('custom_hooks') or []:
-            if hook['type'] == 'AIBLossHook':  # without it a foreign head cannot train
+        self.data = part.random_batch(batch, size, classes)
+        self.image = part.random_batch(1, size, classes)
+        for hook in hooks_of(cfg):
+            # Without it a foreign head cannot train.
+            if type_name(hook) == 'AIBLossHook':
                 HOOKS.build(hook).before_train(SimpleNamespace(model=self.model))
 
-    def step(self, mode: str) -> Callable[[], Any]:
-        """Set the model to a mode and give what is measured."""
-        self.model.train(mode == TRAIN)
-        if mode == TRAIN:
-            return partial(self.model.train_step, self.data, self.wrapper)
-        _set_samples(self.model, int(mode.rpartition(' ')[2]))
-        return self._prediction()
+    def step(self, samples: int | None, alone: bool = False) -> Step:
+        """A pass over the batch, with the model set to it.
 
-    def seconds(self, mode: str) -> Seconds:
-        """Of a pass over the batch."""
-        return self._timed(self.step(mode))
+        Args:
+            samples: L_a of a prediction, where 0 also takes the mean latent; None for
+                a training step.
+            alone: over one image instead.
+        """
+        data = self.image if alone else self.data
+        if samples is None:
+            self.model.train()
+            return partial(self.model.train_step, data, self.wrapper)
+        _set_samples(self.model, samples)
+        return self._prediction(data)
 
-    def latency(self, mode: str) -> float:
-        """Wall time of the prediction of one image by itself."""
-        self.step(mode)
-        return self._timed(self._prediction(self.image)).wall
+    def _prediction(self, data: Any) -> Step:
+        self.model.eval()
+        return torch.no_grad()(partial(self.model.test_step, data))
 
-    def _timed(self, step: Callable[[], Any]) -> Seconds:
-        if self.device == 'cuda':
-            torch.cuda.synchronize()
-        start, cpu = time.perf_counter(), time.process_time()
-        step()
-        if self.device == 'cuda':
-            torch.cuda.synchronize()
-        wall = time.perf_counter() - start
-        used = time.process_time() - cpu
-        return Seconds(wall if self.device == 'cuda' else used, wall)
+    def memory(self, step: Step) -> float:
+        """Peak of the tensors in MiB: weights, optimizer's state, and a pass's own."""
+        held: list[Any] = [*self.model.parameters(), *self.model.buffers()]
+        if self.model.training:
+            held += (value for _, value in walk(self.wrapper.state_dict()))
+        there = sum(one.nbytes for one in held if isinstance(one, Tensor))
+        return (there + peak_bytes(step, self.device)) / 2**20
 
-    def macs(self, mode: str) -> float:
-        """Multiply-accumulates of a pass, per image; of a training step both ways."""
-        return _macs(self.step(mode)).get_total_flops() / 2 / self.batch
+    def macs(self, step: Step) -> dict[str, float]:
+        """Multiply-accumulates of a pass per image, of a training step both ways.
+
+        Those of ``'all'``, and the shares of ``'backbone'``, ``'neck'`` and ``'head'``.
+        """
+        with FlopCounterMode(display=False) as counter:
+            step()
+        found = counter.get_flop_counts()
+        name = type(self.model).__name__
+        flops = {
+            part: sum(found.get(f'{name}.{part}', {}).values())
+            for part in ('backbone', 'neck')
+        }
+        # Heads are not called as modules, so that no count bears their name.
+        flops['head'] = counter.get_total_flops() - sum(flops.values())
+        flops['all'] = counter.get_total_flops()
+        return {part: count / 2 / self.batch for part, count in flops.items()}
 
     def parameters(self) -> int:
         """How many numbers are learnt or kept fixed, buffers not counted."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
-    def count(self) -> Count:
-        """Parameters and multiply-accumulates, without a clock."""
-        self.model.eval()
-        step = self._prediction()
-        samples = _samples(self.model)
-        test = _macs(step).get_total_flops() / 2 / self.batch
-        _set_samples(self.model, 1)
-        counter = _macs(step)
-        one = counter.get_total_flops() / 2 / self.batch
-        name = type(self.model).__name__
-        found = counter.get_flop_counts()
-        parts = {
-            part: sum(found.get(f'{name}.{part}', {}).values()) / 2 / self.batch
-            for part in ('backbone', 'neck')
-        }
-        # Heads are not called as modules, so that no count bears their name.
-        parts['head'] = one - sum(parts.values())
-        return Count(self.parameters(), one, test, samples, parts)
+    def count(self) -> dict[str, Any]:
+        """What needs no clock: parameters, and multiply-accumulates of one image.
 
-    def profile(self, mode: str, rows: int) -> str:
-        """The operators of one pass, the longest first."""
-        step = self.step(mode)
-        with torch.profiler.profile() as found:
-            step()
-        return found.key_averages().table(
-            sort_by='self_cpu_time_total', row_limit=rows, max_name_column_width=40
+        They are taken with ``one_sample`` of everything that is sampled, also by
+        ``parts`` of the model, and as in a ``test`` of the config, with ``samples``.
+        """
+        samples = _samples(self.model)
+        test = self.macs(self._prediction(self.data))['all']
+        parts = self.macs(self.step(1))
+        return dict(
+            parameters=self.parameters(),
+            one_sample=parts.pop('all'),
+            test=test,
+            samples=samples,
+            parts=parts,
         )
 
-    def _prediction(self, data: Any = None) -> Callable[[], Any]:
-        data = self.data if data is None else data
-        return torch.no_grad()(partial(self.model.test_step, data))
 
-
-def _macs(step: Callable[[], Any]) -> FlopCounterMode:
-    with FlopCounterMode(display=False) as counter:
+def profiled(step: Step, rows: int) -> str:
+    """The operators of one pass, the longest first."""
+    with torch.profiler.profile() as found:
         step()
-    return counter
+    return found.key_averages().table(
+        sort_by='self_cpu_time_total', row_limit=rows, max_name_column_width=40
+    )
 
 
-def _build(cfg: Config) -> nn.Module:
+def _build(cfg: Config) -> BaseModel:
     if 'init_cfg' in cfg.model.backbone:
         cfg.model.backbone.init_cfg = None  # nothing is downloaded
     cfg.model.pop('pretrained', None)
@@ -183,6 +144,7 @@ def _build(cfg: Config) -> nn.Module:
 
 def _set_samples(model: nn.Module, count: int) -> None:
     """L_a of the attention, and no latent sample where it is 0."""
+    module: Any
     for module in model.modules():
         if isinstance(module, AIBAttention):
             module.test_samples = count
@@ -193,35 +155,10 @@ def _set_samples(model: nn.Module, count: int) -> None:
 def _samples(model: nn.Module) -> dict[str, int]:
     """How many samples of attention and latent a test takes."""
     found: dict[str, int] = {}
+    module: Any
     for module in model.modules():
         if hasattr(module, 'test_samples'):
             name = 'L_a' if isinstance(module, AIBAttention) else 'L_z'
             # A head behind noise in the neck takes one for each of the noise's.
             found[name] = max(found.get(name, 0), module.test_samples)
     return found
-
-
-class MemoryMeter:
-    """Peak memory of a GPU, or of the process above what it had before the model."""
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-        self.start = 0.0 if device == 'cuda' else _status('VmRSS')
-
-    def take(self) -> float:
-        """MiB since the last call; the peak of a process only Linux tells."""
-        if self.device == 'cuda':
-            peak = torch.cuda.max_memory_allocated() / 2**20
-            torch.cuda.reset_peak_memory_stats()
-            return peak
-        peak = _status('VmHWM') - self.start
-        Path('/proc/self/clear_refs').write_text('5')  # sets the peak back
-        return peak
-
-
-def _status(key: str) -> float:
-    """A field of Linux' process status, in MiB."""
-    for line in STATUS.read_text().splitlines():
-        if line.startswith(key):
-            return int(line.split()[1]) / 1024
-    raise KeyError(f'{STATUS} has no {key}')

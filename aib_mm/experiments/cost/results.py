@@ -1,43 +1,33 @@
-"""What a benchmark writes: its tables, notes, and JSON."""
+"""The tables of a benchmark."""
 
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
 from aib_mm.errors import choose
-from aib_mm.experiments.cost.model import Count
 from aib_mm.utils.tables import ABSENT, Column, Table
 
 LAYOUTS = ('modes', 'models')
+#: What a config costs in one mode: a number, or a list of one for each round.
+Cost = Mapping[str, float | list[float]]
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Of one config and mode.
+class Quantity(NamedTuple):
+    """How a table writes one entry of a cost: its head, a factor, and its digits."""
 
-    Attributes:
-        seconds: of a pass in every round, ``Seconds.used``.
-        wall: the same by the clock.
-        latency: of one image alone, by the clock; empty for training.
-        batch: images of a pass.
-        memory: peak, MiB.
-        macs: multiply-accumulates of one image.
-        parameters: of the model.
-    """
+    head: str
+    factor: float
+    digits: int
 
-    seconds: list[float]
-    wall: list[float]
-    latency: list[float]
-    batch: int
-    memory: float
-    macs: float
-    parameters: int
 
-    @property
-    def throughput(self) -> float:
-        """Images a second by the clock."""
-        return self.batch / statistics.median(self.wall)
+QUANTITIES = {
+    'parameters': Quantity('M parameters', 1e-6, 2),
+    'macs': Quantity('GMAC an image', 1e-9, 3),
+    'seconds': Quantity('ms a pass', 1e3, 1),
+    'memory': Quantity('MiB', 1, 0),
+    'throughput': Quantity('images/s', 1, 1),
+    'latency': Quantity('ms, one image', 1e3, 2),
+}
 
 
 def cost_table(
@@ -49,134 +39,60 @@ def cost_table(
 
     Args:
         names: of the configs.
-        measured: of each config, by mode.
+        measured: the costs of each config, by mode.
         layout: ``'modes'``, a row for every mode and config; ``'models'``, a column for
             every config, as the paper's Table 3.
     """
     choose('layout', layout, LAYOUTS)
-    return (_by_mode if layout == 'modes' else _by_model)(names, measured)
-
-
-def _by_mode(names: Sequence[str], measured: Mapping[str, Sequence[Cost]]) -> Table:
-    heads = ('config', 'mode', 'M parameters', 'GMAC', 'GMAC ratio')
-    heads += ('ms', 'ratio', 'spread', 'MiB', 'MiB ratio', 'images/s', 'ms, one image')
-    rows = [
-        [name, mode, *_cells(cost, costs[0])]
+    known = next(iter(measured.values()))[0]
+    keys = [key for key in QUANTITIES if key in known]
+    cells = {
+        mode: [[_cell(key, cost, costs[0]) for key in keys] for cost in costs]
         for mode, costs in measured.items()
-        for name, cost in zip(names, costs, strict=True)
+    }
+    heads = [QUANTITIES[key].head for key in keys]
+    if layout == 'modes':
+        rows = [
+            [name, mode, *row]
+            for mode, of_mode in cells.items()
+            for name, row in zip(names, of_mode, strict=True)
+        ]
+        return Table([*map(Column, ('config', 'mode', *heads))], rows)
+    rows = [
+        [f'{mode}: {head}', *row]
+        for mode, of_mode in cells.items()
+        for head, *row in zip(heads, *of_mode, strict=True)
+        if row[0] != ABSENT
     ]
-    return Table([Column(head) for head in heads], rows)
+    return Table([*map(Column, ('', *names))], rows)
 
 
-def _cells(cost: Cost, base: Cost) -> list[str]:
-    ratios = _ratios(cost.seconds, base.seconds)
-    spread = f'{min(ratios):.2f}–{max(ratios):.2f}' if cost is not base else ABSENT
-    return [
-        f'{cost.parameters / 1e6:.2f}',
-        f'{cost.macs / 1e9:.3f}',
-        f'{cost.macs / base.macs:.3f}',
-        f'{1000 * statistics.median(cost.seconds):.1f}',
-        f'{statistics.median(ratios):.3f}',
-        spread,
-        f'{cost.memory:.0f}',
-        f'{cost.memory / base.memory:.2f}',
-        f'{cost.throughput:.1f}',
-        f'{1000 * statistics.median(cost.latency):.2f}' if cost.latency else ABSENT,
-    ]
+def _cell(key: str, cost: Cost, base: Cost) -> str:
+    """The median; but in the first config's column its ratio, and the rounds' range."""
+    values, others = (_listed(one[key]) for one in (cost, base))
+    if not values:
+        return ABSENT
+    _, factor, digits = QUANTITIES[key]
+    text = f'{factor * median(values):.{digits}f}'
+    if cost is base:
+        return text
+    ratios = [a / b for a, b in zip(values, others, strict=True)]
+    spread = f', {min(ratios):.2f}–{max(ratios):.2f}' if len(ratios) > 1 else ''
+    return f'{text} (×{median(ratios):.3f}{spread})'
 
 
-def _by_model(names: Sequence[str], measured: Mapping[str, Sequence[Cost]]) -> Table:
-    first = next(iter(measured.values()))
-    parameters = [
-        (cost.parameters / 1e6, cost.parameters / first[0].parameters) for cost in first
-    ]
-    rows = [_row('M parameters', parameters, 2)]
-    for mode, costs in measured.items():
-        rows += [[f'{mode}: {head}', *cells] for head, *cells in _mode_rows(costs)]
-    return Table([Column(head) for head in ('', *names)], rows)
+def _listed(value: float | list[float]) -> list[float]:
+    return value if isinstance(value, list) else [value]
 
 
-def _mode_rows(costs: Sequence[Cost]) -> list[list[str]]:
-    """What one mode costs, a row for each quantity."""
-    base = costs[0]
-    macs = [(cost.macs / 1e9, cost.macs / base.macs) for cost in costs]
-    memory = [(cost.memory, cost.memory / base.memory) for cost in costs]
-    passes = [_milliseconds(cost.seconds, base.seconds) for cost in costs]
-    throughput = [
-        (cost.throughput, 1 / _median_ratio(cost.wall, base.wall)) for cost in costs
-    ]
-    rows = [_row('GMAC an image', macs, 3)]
-    if base.latency:
-        latency = [_milliseconds(cost.latency, base.latency) for cost in costs]
-        rows.append(_row('ms, one image', latency, 2))
-    return [
-        *rows,
-        _row(f'images/s, {base.batch} at a time', throughput, 1),
-        _row('ms a pass', passes, 1),
-        _row('MiB', memory, 0),
-    ]
-
-
-def _row(head: str, values: Sequence[tuple[float, float]], digits: int) -> list[str]:
-    """A value for each config, with its ratio to the first."""
-    (first, _), *others = values
-    cells = [f'{value:.{digits}f} (×{ratio:.2f})' for value, ratio in others]
-    return [head, f'{first:.{digits}f}', *cells]
-
-
-def _milliseconds(
-    seconds: Sequence[float], base: Sequence[float]
-) -> tuple[float, float]:
-    return 1000 * statistics.median(seconds), _median_ratio(seconds, base)
-
-
-def _median_ratio(seconds: Sequence[float], base: Sequence[float]) -> float:
-    return statistics.median(_ratios(seconds, base))
-
-
-def _ratios(seconds: Sequence[float], base: Sequence[float]) -> list[float]:
-    """Within each round."""
-    return [a / b for a, b in zip(seconds, base, strict=True)]
-
-
-def cost_json(
-    names: Sequence[str], measured: Mapping[str, Sequence[Cost]]
-) -> list[dict[str, Any]]:
-    """Every config with its modes."""
-    return [
-        dict(
-            config=name,
-            modes=[
-                dict(mode=mode, **asdict(costs[i])) for mode, costs in measured.items()
-            ],
-        )
-        for i, name in enumerate(names)
-    ]
-
-
-def count_table(names: Sequence[str], counts: Sequence[Count]) -> Table:
+def count_table(names: Sequence[str], counts: Sequence[Mapping[str, Any]]) -> Table:
     """A row a config: parameters and multiply-accumulates of one image."""
-    parts = list(counts[0].parts)
-    heads = ['config', 'M parameters', 'GMAC, L = 1', *parts, 'GMAC at test', 'samples']
+    parts = counts[0]['parts']
+    heads = ('config', 'M parameters', 'GMAC, L = 1', *parts, 'GMAC at test', 'samples')
     rows = []
     for name, count in zip(names, counts, strict=True):
-        drawn = ', '.join(f'{key} = {value}' for key, value in count.samples.items())
-        rows.append(
-            [
-                name,
-                f'{count.parameters / 1e6:.2f}',
-                f'{count.one_sample / 1e9:.3f}',
-                *(f'{count.parts[part] / 1e9:.3f}' for part in parts),
-                f'{count.test / 1e9:.3f}',
-                drawn or ABSENT,
-            ]
-        )
-    return Table([Column(head) for head in heads], rows)
-
-
-def count_json(names: Sequence[str], counts: Sequence[Count]) -> list[dict[str, Any]]:
-    """Every config with its counts."""
-    return [
-        dict(config=name, **asdict(count))
-        for name, count in zip(names, counts, strict=True)
-    ]
+        drawn = [f'{key} = {number}' for key, number in count['samples'].items()]
+        macs = (count['one_sample'], *count['parts'].values(), count['test'])
+        cells = [f'{count["parameters"] / 1e6:.2f}', *(f'{n / 1e9:.3f}' for n in macs)]
+        rows.append([name, *cells, ', '.join(drawn) or ABSENT])
+    return Table([*map(Column, heads)], rows)

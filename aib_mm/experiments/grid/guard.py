@@ -10,9 +10,14 @@ from pathlib import Path
 from aib_mm.errors import UsageError
 
 
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def environment_of(jobs: int) -> dict[str, str]:
     """That of the processes: each gets its share of the cores, unless the user says."""
-    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    threads = max(1, usable_cores() // jobs)
     environment = {'OMP_NUM_THREADS': str(threads), **os.environ}
     environment.setdefault('MKL_NUM_THREADS', environment['OMP_NUM_THREADS'])
     return environment

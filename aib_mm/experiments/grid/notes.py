@@ -11,6 +11,7 @@ from mmengine.config import Config
 from aib_mm.errors import describe
 from aib_mm.experiments.grid.progress import read_tail
 from aib_mm.experiments.provenance import fingerprint
+from aib_mm.utils.configs import walk
 from aib_mm.utils.files import finite, json_text, write_atomically
 
 TAIL_LINES = 15
@@ -51,6 +52,8 @@ class Run:
         training: fingerprint of everything that makes the trained model.
         whole: fingerprint of that and of the test.
         max_epochs: of the training, None where it counts iterations.
+        batch_size: images of a training iteration, 0 where the config does not say.
+        leaves: file in the work folder that the test writes besides its metrics.
     """
 
     name: str
@@ -59,13 +62,30 @@ class Run:
     work_dir: Path
     training: str
     whole: str
-    max_epochs: int | None
+    max_epochs: int | None = None
+    batch_size: int = 0
+    leaves: str = ''
 
     @classmethod
-    def of(cls, cfg: Config, name: str, seed: int, folder: Path) -> 'Run':
-        """The run of a resolved config that lies in ``folder``."""
+    def of(
+        cls,
+        cfg: Config,
+        name: str,
+        seed: int,
+        folder: Path,
+        data: str = '',
+        leaves: str = '',
+    ) -> 'Run':
+        """The run of a resolved config that lies in ``folder``.
+
+        Args:
+            data: checksum of the data, which may then lie anywhere.
+        """
         content = cfg.to_dict()
         content.pop('work_dir', None)
+        for _, node in walk(content):
+            if data and isinstance(node, dict) and 'data_root' in node:
+                node['data_root'] = data
         trained = {k: v for k, v in content.items() if k not in TEST_KEYS}
         return cls(
             name=name,
@@ -75,6 +95,8 @@ class Run:
             training=fingerprint(trained, seed),
             whole=fingerprint(content, seed),
             max_epochs=(cfg.get('train_cfg') or {}).get('max_epochs'),
+            batch_size=cfg.train_dataloader.get('batch_size') or 0,
+            leaves=leaves,
         )
 
     @property
@@ -90,12 +112,16 @@ class Training:
     Attributes:
         seconds: wall time of its processes, starting them included.
         starts: processes it took: more than one if it was interrupted.
+        speed: images a second of its iterations, None where unknown.
+        memory: peak MiB of a GPU, None on a CPU.
     """
 
     fingerprint: str
     checkpoint: str | None = None
     seconds: float = 0.0
     starts: int = 0
+    speed: float | None = None
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,11 +137,12 @@ class Result:
 def finished(run: Run) -> Result | None:
     """What an earlier grid left, if it was this very run."""
     try:
-        note = finite(read_json(run.work_dir / 'run.json'))
+        note = finite(json.loads((run.work_dir / 'run.json').read_text()))
         result = Result(**{**note, 'training': Training(**note['training'])})
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return result if result.fingerprint == run.whole else None
+    whole = not run.leaves or (run.work_dir / run.leaves).is_file()
+    return result if whole and result.fingerprint == run.whole else None
 
 
 def noted_training(run: Run) -> Training | None:
@@ -126,7 +153,7 @@ def noted_training(run: Run) -> Training | None:
     """
     note = run.work_dir / 'training.json'
     try:
-        training = Training(**read_json(note))
+        training = Training(**json.loads(note.read_text()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
@@ -144,12 +171,6 @@ def noted_training(run: Run) -> Training | None:
     return training
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding='utf-8'))
-    if not isinstance(content, dict):
-        raise ValueError(f'it holds a {type(content).__name__}, not a dict')
-    return content
-
-
-def write_note(path: Path, note: Any) -> None:
+def write_note(path: Path, note: Training | Result) -> None:
+    """Write a note as JSON, in full or not at all."""
     write_atomically(path, json_text(asdict(note)))

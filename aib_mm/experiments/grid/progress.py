@@ -1,29 +1,25 @@
-"""How far the runs of a grid are, read from mmengine's log and shown while they run."""
+"""How far a run is and how fast it trains, as mmengine's log says."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from statistics import mean
+from typing import NamedTuple
 
 TAIL_BYTES = 16_384
-FULL = 0.999  # of a bar: at 1 rich stops its clock, but the run goes on
 
-#: mmengine's log: ``Epoch(train)  [3][ 50/100]``, ``Iter(train) [ 50/1000]``, and
-#: ``val`` and ``test`` likewise.
+#: ``Epoch(train)  [3][ 50/100]``, ``Iter(train) [ 50/1000]``; ``val``, ``test`` alike.
 _POSITION = re.compile(
     r'(?P<unit>Epoch|Iter)\((?P<mode>train|val|test)\)\s+(?:\[\s*(?P<epoch>\d+)\])?'
     r'\[\s*(?P<done>\d+)/(?P<total>\d+)\](?P<values>.*)'
 )
 _LOSS = re.compile(r'\bloss: (\S+)')
 _ETA = re.compile(r'\beta: (.+?)(?:  |$)')
+_TIME = re.compile(r'\(train\).*\btime: (\S+)')
+_MEMORY = re.compile(r'\(train\).*\bmemory: (\d+)')
 
 
-@dataclass(frozen=True)
-class Position:
-    """How far a process is: in words, and its share in [0, 1], None where unknown."""
+class Position(NamedTuple):
+    """How far a process is: its share in [0, 1], None where unknown; and in words."""
 
     share: float | None
     text: str
@@ -53,53 +49,16 @@ def position_in(log: str, max_epochs: int | None) -> Position | None:
     return Position(share, text)
 
 
+def pace_in(log: str) -> tuple[float | None, int | None]:
+    """Mean seconds of a training iteration, peak MiB of a GPU; None where unsaid."""
+    times = [float(value) for value in _TIME.findall(log)]
+    memory = [int(value) for value in _MEMORY.findall(log)]
+    return mean(times) if times else None, max(memory, default=None)
+
+
 def read_tail(log: Path) -> str:
     """The end of a log file."""
     with log.open('rb') as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - TAIL_BYTES))
         return file.read().decode('utf-8', 'replace')
-
-
-class ShownRun:
-    """One bar on a terminal; elsewhere a line for every tenth of the training."""
-
-    def __init__(self, title: str, progress: Progress) -> None:
-        self.title = title
-        self.progress = progress
-        self._task = progress.add_task(escape(title), total=1.0, status='starting')
-        self._tenths = -1
-
-    def __call__(self, stage: str, position: Position) -> None:
-        """Show how far ``'train'`` or ``'test'`` is."""
-        share = position.share
-        if share is not None:
-            share = min(share, FULL)
-        self.progress.update(self._task, completed=share, status=escape(position.text))
-        if not self.progress.disable or position.share is None or stage != 'train':
-            return
-        tenths = int(10 * position.share)
-        if tenths > self._tenths:
-            self._tenths = tenths
-            say(self.progress.console, f'{self.title}: {position.text}')
-
-    def close(self) -> None:
-        """Take the bar away."""
-        self.progress.remove_task(self._task)
-
-
-def make_progress(console: Console) -> Progress:
-    """Bars for ``ShownRun``; switched off where the output is no terminal."""
-    return Progress(
-        TextColumn('{task.description}'),
-        BarColumn(bar_width=20),
-        TimeElapsedColumn(),
-        TextColumn('{task.fields[status]}'),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
-def say(console: Console, text: str) -> None:
-    """Print a line as it is, above the bars."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

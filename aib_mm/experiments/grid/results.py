@@ -1,19 +1,43 @@
 """What a grid writes: one table of all configs, its notes, and every run as JSON."""
 
 import math
-import os
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from numbers import Real
-from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, TypeGuard
 
 from aib_mm.experiments.grid.notes import Result, Run
+from aib_mm.experiments.provenance import machine, machine_line
 from aib_mm.utils.tables import Column, Table, digits_for, mean_cell
-from aib_mm.version import __version__
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of the results: key in the JSON file, head, and where it is from."""
+
+    key: str
+    head: str
+    digits: int
+    value: Callable[[Result], float | None]
+    meaning: str = ''
+
+
+TIMES = (
+    Measure(
+        'train_seconds',
+        'train s',
+        0,
+        lambda result: result.training.seconds,
+        'Wall time of training, with the time to start.',
+    ),
+    Measure(
+        'test_seconds',
+        'test s',
+        0,
+        lambda result: result.test_seconds,
+        'Wall time of testing, with the time to start and all Monte Carlo samples.',
+    ),
+)
 
 
 @dataclass
@@ -23,17 +47,25 @@ class GridResults:
     Attributes:
         titles: of each config by its name, in the order of the table.
         runs: all that was asked for.
-        metrics: the columns in their order; empty for all that were reported.
         command: as typed.
         jobs, threads: runs side by side, and threads of each.
+        metrics: the columns in their order; empty for all that were reported.
+        measures: columns instead of metrics and times; one that no run has is left out.
+        heads: of the columns before them: the config, and how many seeds are done.
+        about: what else the numbers depend on, for the JSON file.
+        remarks: the same in sentences.
     """
 
     titles: Mapping[str, str]
     runs: Sequence[Run]
-    metrics: Sequence[str]
     command: str
     jobs: int
     threads: str
+    metrics: Sequence[str] = ()
+    measures: Sequence[Measure] = ()
+    heads: Sequence[str] = ('config', 'seeds')
+    about: Mapping[str, Any] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
     results: dict[Run, Result] = field(default_factory=dict)
     failures: dict[Run, str] = field(default_factory=dict)
 
@@ -42,45 +74,43 @@ class GridResults:
         return list(
             dict.fromkeys(
                 name
-                for run in self.runs
-                if run in self.results
-                for name, value in self.results[run].metrics.items()
+                for result in self.done()
+                for name, value in result.metrics.items()
                 if value is None or is_number(value)
             )
         )
 
+    def done(self, config: str | None = None) -> list[Result]:
+        """Results of a config, or of all, in the order of the runs."""
+        return [
+            self.results[run]
+            for run in self.runs
+            if run in self.results and config in (None, run.name)
+        ]
+
     def table(self) -> Table:
         """One row a config: mean ± sample standard deviation over its seeds."""
-        names = list(self.metrics) or self.reported()
-        columns = ['config', 'seeds', *names, 'train s', 'test s']
-        digits = {
-            name: digits_for(list(filter(is_number, self._values(name))))
-            for name in names
-        }
-        rows = []
+        measures, rows = self._columns(), []
         for config, title in self.titles.items():
-            done = self._done(config)
-            cells = [seeds_cell(self._values(n, config), digits[n]) for n in names]
-            times = [
-                mean_cell([result.training.seconds for result in done], 0),
-                mean_cell([result.test_seconds for result in done], 0),
-            ]
-            rows.append([title, str(len(done)), *cells, *times])
-        return Table([Column(head) for head in columns], rows)
+            done = self.done(config)
+            cells = [seeds_cell([m.value(r) for r in done], m.digits) for m in measures]
+            lead = [title, str(len(done))][: len(self.heads)]
+            rows.append([*lead, *cells])
+        columns = [Column(m.head, m.meaning) for m in measures]
+        return Table([*map(Column, self.heads), *columns], rows)
 
     def notes(self) -> list[str]:
         """What the numbers are, what they depend on, and what is missing."""
         seeds = list(dict.fromkeys(run.seed for run in self.runs))
         spread = '; ± is the sample standard deviation over seeds' * (len(seeds) > 1)
         notes = [
+            *self.remarks,
             f'Seed{"s" * (len(seeds) > 1)} {", ".join(map(str, seeds))}{spread}. The '
             'last checkpoint of each training, tested with its seed.',
             f'Seconds are wall time of the program, its start included; {self.jobs} '
             f'run{"s" * (self.jobs > 1)} at a time, threads of each: {self.threads}.',
             f'`{self.command}`',
-            '{cpu}, {cores} cores; {gpu}; torch {torch}, aib_mm {aib_mm}.'.format(
-                **machine()
-            ),
+            machine_line(),
         ]
         unknown = [name for name in self.metrics if name not in self.reported()]
         if unknown and self.results:
@@ -98,31 +128,50 @@ class GridResults:
         return notes
 
     def as_json(self) -> dict[str, Any]:
-        """Every run with all its metrics."""
+        """Every run with all its metrics, and the values of ``measures``."""
         about = dict(command=self.command, jobs=self.jobs, threads=self.threads)
-        runs = [
-            dict(
-                config=run.name,
-                title=self.titles[run.name],
-                seed=run.seed,
-                work_dir=str(run.work_dir),
-                failure=self.failures.get(run),
-                **(asdict(self.results[run]) if run in self.results else {}),
-            )
-            for run in self.runs
-        ]
-        return dict(about={**about, **machine()}, runs=runs)
+        return dict(
+            about={**self.about, **about, **machine()},
+            runs=[
+                dict(
+                    config=run.name,
+                    title=self.titles[run.name],
+                    seed=run.seed,
+                    work_dir=str(run.work_dir),
+                    failure=self.failures.get(run),
+                    **(self._known(self.results[run]) if run in self.results else {}),
+                )
+                for run in self.runs
+            ],
+        )
 
-    def _done(self, config: str | None = None) -> list[Result]:
-        """Results of a config, or of all, in the order of the runs."""
-        return [
-            self.results[run]
-            for run in self.runs
-            if run in self.results and config in (None, run.name)
-        ]
+    def _known(self, result: Result) -> dict[str, Any]:
+        values = {m.key: m.value(result) for m in self.measures}
+        values = {key: value for key, value in values.items() if value is not None}
+        return dict(asdict(result), **({'values': values} if values else {}))
 
-    def _values(self, metric: str, config: str | None = None) -> list[Any]:
-        return [result.metrics.get(metric) for result in self._done(config)]
+    def _columns(self) -> list[Measure]:
+        done = self.done()
+        if self.measures:
+            return [
+                m for m in self.measures if any(m.value(r) is not None for r in done)
+            ]
+        columns = []
+        for name in self.metrics or self.reported():
+            value = metric(name)
+            digits = digits_for([n for n in map(value, done) if n is not None])
+            columns.append(Measure(name, name, digits, value))
+        return [*columns, *TIMES]
+
+
+def metric(name: str, scale: float = 1) -> Callable[[Result], float | None]:
+    """What looks a metric up, times ``scale``; None in a result without that number."""
+
+    def value(result: Result) -> float | None:
+        found = result.metrics.get(name)
+        return scale * found if is_number(found) else None
+
+    return value
 
 
 def seeds_cell(values: Sequence[Any], digits: int) -> str:
@@ -132,30 +181,7 @@ def seeds_cell(values: Sequence[Any], digits: int) -> str:
     return mean_cell(numbers, digits) + fewer
 
 
-def machine() -> dict[str, Any]:
-    """What measured times and, in the last digits, results depend on."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'
-    return dict(
-        cpu=cpu_name(),
-        cores=len(os.sched_getaffinity(0)),
-        gpu=gpu,
-        torch=torch.__version__,
-        aib_mm=__version__,
-    )
-
-
-def cpu_name() -> str:
-    """The processor as the system names it."""
-    facts = Path('/proc/cpuinfo')
-    if facts.is_file():
-        for line in facts.read_text(encoding='utf-8').splitlines():
-            key, _, value = line.partition(':')
-            if key.strip() == 'model name':
-                return value.strip()
-    return platform.machine()
-
-
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """A number that is finite."""
     is_real = isinstance(value, Real) and not isinstance(value, bool)
     return is_real and math.isfinite(value)

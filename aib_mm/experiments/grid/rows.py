@@ -17,18 +17,17 @@ A grid file is a config that holds ``rows`` instead of a model::
 then serve several data sets.
 """
 
-import argparse
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from mmengine.config import Config
 
-from aib_mm.diagnosis.configs import CfgOptions, load_config
+from aib_mm.diagnosis.configs import load_config
 from aib_mm.errors import UsageError
 
 
@@ -63,7 +62,7 @@ class Row:
         Raises:
             UsageError: the config or an option cannot be used.
         """
-        return load_config(self.config, parse_options([*self.options, *more]))
+        return load_config(self.config, [*self.options, *more])
 
     def command(self, work_dir: str, seed: int, more: Sequence[str] = ()) -> str:
         """What trains it by itself, for a shell."""
@@ -73,12 +72,15 @@ class Row:
         return shlex.join([*words, *(['--cfg-options', *options] if options else [])])
 
 
-def read_rows(paths: Sequence[str], only: Sequence[str] = ()) -> list[Row]:
+def read_rows(
+    paths: Sequence[str], only: Sequence[str] = (), option: str = '--only'
+) -> list[Row]:
     """The rows of grid files, and one for each other config, in their order.
 
     Args:
         paths: of configs and grid files.
         only: names to keep, with ``*`` and ``?`` as in a shell; empty for all.
+        option: that gave these names, for the message.
 
     Raises:
         UsageError: a file that cannot be read, rows that do not fit, or of one name; a
@@ -95,28 +97,10 @@ def read_rows(paths: Sequence[str], only: Sequence[str] = ()) -> list[Row]:
     for pattern in only:
         if not any(fnmatchcase(row.name, pattern) for row in rows):
             raise UsageError(
-                f'--only {pattern}: no row has such a name; there are '
+                f'{option} {pattern}: no row has such a name; there are '
                 f'{", ".join(row.name for row in rows)}'
             )
     return [row for row in rows if not only or _matches(row, only)]
-
-
-def parse_options(texts: Sequence[str]) -> Mapping[str, Any]:
-    """``KEY=VALUE`` texts as ``--cfg-options`` reads them.
-
-    Raises:
-        UsageError: a text that is no such pair.
-    """
-    if not texts:
-        return {}
-    parser = _OptionsParser(add_help=False)
-    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions)
-    return parser.parse_args(['--cfg-options', *texts]).cfg_options
-
-
-class _OptionsParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
 
 
 def _matches(row: Row, only: Sequence[str]) -> bool:

@@ -1,10 +1,10 @@
 """One run of a grid: a config and a seed, trained and tested by the tools' programs."""
 
+import json
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +17,10 @@ from aib_mm.experiments.grid.notes import (
     RunFailed,
     Training,
     noted_training,
-    read_json,
     write_note,
 )
-from aib_mm.experiments.grid.progress import Position, position_in, read_tail
+from aib_mm.experiments.grid.progress import Position, pace_in, position_in, read_tail
+from aib_mm.experiments.shipped import shipped
 from aib_mm.training.checkpoint import (
     POINTER,
     RESUME_KEYS,
@@ -30,11 +30,8 @@ from aib_mm.training.checkpoint import (
 )
 from aib_mm.utils.files import finite
 
-POLL_SECONDS = 0.5
-
-
-class Stopped(Exception):
-    """The grid was interrupted while this run was under way."""
+#: While a program works: its name, and how far it is where that is known.
+Progress = tuple[str, Position | None]
 
 
 class Execution:
@@ -42,24 +39,17 @@ class Execution:
 
     Args:
         environment: of the processes.
-        stop: once set, the process is ended and ``Stopped`` raised.
-        report: gets the stage and the position, now and then.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        environment: Mapping[str, str],
-        stop: threading.Event,
-        report: Callable[[str, Position], None],
-    ) -> None:
+    def __init__(self, run: Run, environment: Mapping[str, str]) -> None:
         self.run = run
         self.environment = environment
-        self.stop = stop
-        self.report = report
 
-    def __call__(self, force: bool = False) -> Result:
+    def __call__(self, force: bool = False) -> Generator[Progress, None, Result]:
         """What is not done yet: the training, from its last checkpoint, and the test.
+
+        A generator that yields as long as a process works. To close it ends the process
+        and notes what was done.
 
         Args:
             force: train anew in any case.
@@ -68,10 +58,7 @@ class Execution:
             RunFailed: a process ended with an error, or left no result; an earlier
                 note cannot be read.
             OSError: a note cannot be written.
-            Stopped: the grid was interrupted.
         """
-        if self.stop.is_set():
-            raise Stopped
         folder = self.run.work_dir
         folder.mkdir(parents=True, exist_ok=True)
         training = None if force else noted_training(self.run)
@@ -80,13 +67,13 @@ class Execution:
             (folder / POINTER).unlink(missing_ok=True)
             training = Training(self.run.training)
         if training.checkpoint is None:
-            training = self._train(training)
-        metrics, seconds = self._test(folder / str(training.checkpoint))
+            training = yield from self._train(training)
+        metrics, seconds = yield from self._test(folder / str(training.checkpoint))
         result = Result(self.run.whole, training, seconds, metrics)
         write_note(folder / 'run.json', result)
         return result
 
-    def _train(self, training: Training) -> Training:
+    def _train(self, training: Training) -> Generator[Progress, None, Training]:
         folder = self.run.work_dir
         start = _last_checkpoint(folder, RESUME_KEYS)
         resume = [] if start is None else ['--resume', str(start)]
@@ -94,45 +81,54 @@ class Execution:
             # Nothing else here is taken instead: it may belong to other settings.
             (folder / POINTER).unlink(missing_ok=True)
             training = Training(self.run.training)
-        note = folder / 'training.json'
+        note, log = folder / 'training.json', folder / 'train.log'
         (folder / 'run.json').unlink(missing_ok=True)
         training = replace(training, starts=training.starts + 1)
         write_note(note, training)
         began = time.perf_counter()
         try:
-            self._call('train', [*resume, '--work-dir', str(folder)], 'train.log')
+            yield from self._call('train', [*resume, '--work-dir', str(folder)], log)
             last = _last_checkpoint(folder)
             if last is None:
-                raise RunFailed('train left no checkpoint', folder / 'train.log')
+                raise RunFailed('train left no checkpoint', log)
         except BaseException:
             # A full disk that stopped the training stops the note too.
             with suppress(OSError):
                 write_note(note, _timed(training, began))
             raise
-        training = replace(_timed(training, began), checkpoint=last.name)
+        seconds, memory = pace_in(log.read_text('utf-8', 'replace'))
+        training = replace(
+            _timed(training, began),
+            checkpoint=last.name,
+            speed=self.run.batch_size / seconds if seconds else None,
+            memory=memory,
+        )
         write_note(note, training)
         return training
 
-    def _test(self, checkpoint: Path) -> tuple[dict[str, Any], float]:
+    def _test(
+        self, checkpoint: Path
+    ) -> Generator[Progress, None, tuple[dict[str, Any], float]]:
         folder = self.run.work_dir
-        out = folder / 'metrics.json'
+        out, log = folder / 'metrics.json', folder / 'test.log'
         out.unlink(missing_ok=True)
         arguments = [str(checkpoint), '--work-dir', str(folder / 'test')]
+        arguments += ['--out', str(out), '--out-item', 'metrics']
         began = time.perf_counter()
-        self._call(
-            'test', [*arguments, '--out', str(out), '--out-item', 'metrics'], 'test.log'
-        )
+        yield from self._call('test', arguments, log)
         seconds = round(time.perf_counter() - began, 1)
         try:
-            return finite(read_json(out)), seconds
-        except (OSError, ValueError) as error:
+            return dict(**finite(json.loads(out.read_text()))), seconds
+        except (OSError, ValueError, TypeError) as error:
             problem = f'test left no metrics that can be read ({describe(error)})'
-            raise RunFailed(problem, folder / 'test.log') from error
+            raise RunFailed(problem, log) from error
 
-    def _call(self, program: str, arguments: list[str], log_name: str) -> None:
-        log = self.run.work_dir / log_name
-        command = [sys.executable, '-m', f'aib_mm.cli.{program}', str(self.run.config)]
-        command += [*arguments, '--seed', str(self.run.seed)]
+    def _call(
+        self, program: str, arguments: list[str], log: Path
+    ) -> Generator[Progress, None, None]:
+        tool = shipped(f'tools/{program}.py')
+        command = [sys.executable, str(tool), str(self.run.config), *arguments]
+        command += ['--seed', str(self.run.seed)]
         with log.open('a' if '--resume' in arguments else 'w') as file:
             process = subprocess.Popen(
                 command,
@@ -143,24 +139,12 @@ class Execution:
                 close_fds=False,  # it holds the grid's lock as long as it lives
             )
         try:
-            self._watch(process, program, log)
+            while process.poll() is None:
+                yield program, position_in(read_tail(log), self.run.max_epochs)
         finally:
             _end(process)
         if process.returncode:
             raise RunFailed(f'{program} ended with {process.returncode}', log)
-
-    def _watch(self, process: subprocess.Popen, program: str, log: Path) -> None:
-        while True:
-            try:
-                process.wait(POLL_SECONDS)
-                return
-            except subprocess.TimeoutExpired:
-                pass
-            if self.stop.is_set():
-                raise Stopped
-            position = position_in(read_tail(log), self.run.max_epochs)
-            if position is not None:
-                self.report(program, position)
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -1,4 +1,4 @@
-"""The images that are edited, and those that patches are taken from."""
+"""Test images of configs: built, drawn by a seed, loaded in batches."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,14 +6,12 @@ from urllib.error import URLError
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
+from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from aib_mm.errors import UsageError
-
-SCOPE = 'mmpretrain'
 
 
 class DatasetImages(Sequence[Tensor]):
@@ -26,14 +24,14 @@ class DatasetImages(Sequence[Tensor]):
     """
 
     def __init__(self, cfg: Config, flip: bool) -> None:
-        self.dataset = build_dataset(cfg)
+        self.dataset = build_test_set(cfg)
         self.flip = flip
         self.identity = [cfg.test_dataloader.dataset.to_dict(), flip]
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: Any) -> Tensor:
+    def __getitem__(self, index: Any) -> Tensor:  # type: ignore[override]  # no slices
         image = self.dataset[index]['inputs']
         return image.flip(0) if self.flip else image
 
@@ -45,8 +43,12 @@ def loads_bgr(cfg: Config) -> bool:
     return bool((preprocessor or {}).get('to_rgb', False))
 
 
-def build_dataset(cfg: Config) -> Dataset:
-    """The test set of a config.
+def build_test_set(cfg: Config, name: str = '') -> BaseDataset:
+    """The data set of a config's ``test_dataloader``, with its list of files.
+
+    Args:
+        cfg: of any host.
+        name: of the set, for messages; that of the config unless told.
 
     Raises:
         UsageError: there is none, or it cannot be read.
@@ -54,13 +56,16 @@ def build_dataset(cfg: Config) -> Dataset:
     if cfg.get('test_dataloader') is None:
         raise UsageError(f'config {cfg.filename} has no test_dataloader')
     try:
-        with DefaultScope.overwrite_default_scope(SCOPE):
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
             dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        dataset.full_init()
+        if hasattr(dataset, 'full_init'):
+            dataset.full_init()
     except URLError:  # has a message of its own
         raise
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(f'test images of {cfg.filename}: {error}') from error
+    except (OSError, ValueError, RuntimeError, UsageError) as error:
+        raise UsageError(
+            f'{name or f"test images of {cfg.filename}"}: {error}'
+        ) from error
     return dataset
 
 
@@ -72,13 +77,13 @@ def choose_images(total: int, count: int | None, seed: int) -> list[int]:
 
 
 def image_batches(
-    cfg: Config, dataset: Dataset, indices: Sequence[int], size: int
+    cfg: Config, dataset: BaseDataset, indices: Sequence[int], size: int
 ) -> Iterator[tuple[dict[str, list], Sequence[int]]]:
     """Lists of images and data samples, with the images' indices.
 
     Args:
         cfg: whose test loader says how many workers read.
-        dataset: of ``build_dataset``.
+        dataset: of ``build_test_set``.
         indices: of the images wanted.
         size: images a batch.
     """

@@ -1,24 +1,25 @@
-"""A trained classifier and where its maps come from: attention, or class activation."""
+"""A trained classifier, what it predicts, and every kind of map of what it looks at."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
-from torch import Tensor, nn
+from torch import Tensor
 
 from aib_mm.errors import UsageError
-from aib_mm.experiments.maps.data import SCOPE
+from aib_mm.experiments.maps.options import TableOptions
 from aib_mm.features import AttentionModule
+from aib_mm.interpret.measure.edits import generator_for
+from aib_mm.interpret.record.baselines import center_map, occlusion_map, random_map
 from aib_mm.interpret.record.class_activation import (
     METHODS,
-    check_library,
     class_activation,
     default_layer,
 )
@@ -26,47 +27,51 @@ from aib_mm.interpret.record.fields import combine_levels
 from aib_mm.interpret.record.recording import record_attention
 from aib_mm.training.checkpoint_fit import check_fit
 from aib_mm.training.checkpoint_keys import compare_keys, read_state_dict
-from aib_mm.utils.configs import type_name
+from aib_mm.utils.configs import hooks_of, type_name
 from aib_mm.utils.libraries import MissingLibraryError
 
+SCOPE = 'mmpretrain'
+OWN, OCCLUSION, CENTER, RANDOM = 'attention', 'occlusion', 'center', 'random'
+#: Names of the kinds of map.
+MAPS = (OWN, *METHODS, OCCLUSION, CENTER, RANDOM)
 
-@dataclass(frozen=True)
-class MapSettings:
-    """How maps are read.
+
+class Look(NamedTuple):
+    """A batch as the network sees it, what it predicts, and one map of each image.
 
     Attributes:
-        level: of the attention, see ``fields.combine_levels``; None for what the
-            config's ``AttentionFieldsHook`` says, or else the mean.
-        cam_method: for a model without attention, see ``class_activation``.
-        cam_layer: its layer; None for ``default_layer``.
-        device: for torch.
+        inputs: ``(B, C, H, W)``, normalised.
+        labels: true classes ``(B,)``.
+        predicted: classes ``(B,)``, on the inputs' device.
+        maps: ``(B, h, w)``, on the CPU.
     """
 
-    level: str | int | None = None
-    cam_method: str = METHODS[0]
-    cam_layer: str | None = None
-    device: str = 'cpu'
+    inputs: Tensor
+    labels: Tensor
+    predicted: Tensor
+    maps: Tensor
 
 
-class MapReader:
-    """Class and map of every image, without sampling.
+class MapModel:
+    """A trained classifier that does not sample, and the maps of its images.
 
-    The model predicts from the mean attention and the mean latent: a prediction that
-    changes by itself would count as changed by an edit.
+    It predicts from the mean attention and the mean latent: a prediction that changes
+    by itself would count as changed by an edit. Class activation and occlusion explain
+    the class that it predicts; the other maps know no class.
 
     Args:
         cfg: of a classifier of mmpretrain.
         checkpoint: of this config's model.
-        settings: how maps are read.
-        example: an item of the test set, to find a layer by.
+        options: how maps are made.
+        layer: for class activation; None for ``default_layer``.
+        window: of the occlusion, in pixels; None for a quarter of the shorter side.
 
     Raises:
-        UsageError: another toolkit's config, a level or layer that the model does not
-            have, no attention and no library for class activation.
+        UsageError: another toolkit's config.
         CheckpointError: an unusable checkpoint, or one that lacks weights.
 
     Attributes:
-        name: what the maps are, in words.
+        attends: names of the classes that attend, for people; '' if there are none.
         weights: of the checkpoint's content, or its address.
     """
 
@@ -74,89 +79,123 @@ class MapReader:
         self,
         cfg: Config,
         checkpoint: str,
-        settings: MapSettings,
-        example: Mapping[str, Any],
+        options: TableOptions,
+        layer: str | None = None,
+        window: int | None = None,
     ) -> None:
-        self.settings = settings
-        self.config = str(cfg.filename)
-        self.model = trained_model(cfg, checkpoint).to(settings.device).eval()
+        self.cfg = cfg
+        self.checkpoint = checkpoint
+        self.seed = options.seed
+        self.window = window
+        device = options.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        self.model = trained_model(cfg, checkpoint).to(device).eval()
         self.weights = content_of(checkpoint)
-        self.attends = any(isinstance(m, AttentionModule) for m in self.model.modules())
-        example = pseudo_collate([example])
-        if self.attends:
-            self.level = level_of(cfg) if settings.level is None else settings.level
-            self.name = f'attention, level {self.level}'
-        else:
-            try:
-                check_library()
-            except MissingLibraryError as error:
-                raise UsageError(f'{self.config} has no attention; {error}') from error
-            self.layer = cam_layer(self.model, example, settings.cam_layer, self.config)
-            self.name = f'{settings.cam_method} of {self.layer}'
-        try:
-            self(example)
-        except ValueError as error:
-            raise UsageError(f'{self.config}: {error}') from error
+        kinds = [m for m in self.model.modules() if isinstance(m, AttentionModule)]
+        self.attends = ' and '.join(dict.fromkeys(type(m).__name__ for m in kinds))
+        self.level = level_of(cfg) if options.level is None else options.level
+        self.layer = layer
 
-    def __call__(self, batch: dict[str, list]) -> tuple[Tensor, Tensor]:
-        """Classes ``(B,)`` and maps ``(B, h, w)``, on the CPU.
+    def prepare(self, names: Sequence[str], example: Mapping[str, Any]) -> None:
+        """Find the layer for class activation, and try every map on an image.
 
         Args:
-            batch: items of the data set, collated into lists.
+            names: of ``MAPS``, those that are wanted.
+            example: an item of the test set.
+
+        Raises:
+            UsageError: a level, a layer or a window that the model does not have, a
+                missing library.
         """
-        data = self.model.data_preprocessor(batch, False)
-        if self.attends:
-            scores, maps = attention_maps(self.model, data, self.level)
-        else:
-            layer = self.model.get_submodule(self.layer)
-            scores, maps = class_activation(
-                self.model, layer, data['inputs'], self.settings.cam_method
-            )
-        return scores.argmax(dim=1).cpu(), maps.float().cpu()
-
-
-@torch.no_grad()
-def attention_maps(
-    model: nn.Module, data: Mapping[str, Any], level: str | int
-) -> tuple[Tensor, Tensor]:
-    """Scores ``(B, K)`` and attention ``(B, h, w)`` of a preprocessed batch."""
-    with record_attention(model) as record:
-        samples = model(**data, mode='predict')
-    levels = [maps for passes in record.values() for each in passes for maps in each]
-    mean, _ = combine_levels(levels, level)
-    return torch.stack([s.pred_score for s in samples]), mean.squeeze(1)
-
-
-def cam_layer(
-    model: nn.Module, example: dict[str, list], wanted: str | None, config: str
-) -> str:
-    """The layer that class activation maps are taken at.
-
-    Args:
-        model: a classifier of mmpretrain.
-        example: a batch of one item.
-        wanted: its name; None for ``default_layer``.
-        config: of the model, for messages.
-
-    Raises:
-        UsageError: there is no such layer.
-    """
-    names = [name for name, _ in model.named_modules() if name]
-    if wanted is None:
-        inputs = model.data_preprocessor(example, False)['inputs']
+        batch = pseudo_collate([example])
+        if set(names) & set(METHODS):
+            self._find_layer(batch)
         try:
-            return default_layer(model, inputs)
-        except ValueError as error:
-            raise UsageError(f'{config}: {error}, with --cam-layer') from error
-    if wanted not in names:
-        raise UsageError(
-            f'--cam-layer {wanted}: the model of {config} has no such layer; it has '
-            f'{", ".join(names)}'
-        )
-    return wanted
+            for name in names:
+                self.look(name, batch, [0])
+        except (ValueError, MissingLibraryError) as error:
+            raise UsageError(f'{self.cfg.filename}: {error}') from error
+
+    def look(self, name: str, batch: dict[str, list], indices: Sequence[int]) -> Look:
+        """Predict a batch, and make the map ``name`` of each image.
+
+        Args:
+            name: of ``MAPS``.
+            batch: items of the data set, collated into lists.
+            indices: of the images in the data set.
+        """
+        inputs = self.model.data_preprocessor(batch, False)['inputs']
+        if name in METHODS:
+            layer = self.model.get_submodule(self.layer)
+            scores, maps = class_activation(self.model, layer, inputs, name)
+        elif name == OWN:
+            with record_attention(self.model) as record:
+                scores = self.predict(inputs)
+            levels = [maps for (each,) in record.values() for maps in each]
+            maps = combine_levels(levels, self.level)[0].squeeze(1)
+        else:
+            scores = self.predict(inputs)
+            maps = self._made(name, inputs, scores.argmax(dim=1), indices)
+        labels = [int(sample.gt_label) for sample in batch['data_samples']]
+        predicted = scores.argmax(dim=1)
+        return Look(inputs, torch.tensor(labels), predicted, maps.float().cpu())
+
+    @torch.no_grad()
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Probabilities ``(B, K)`` from the mean attention and the mean latent."""
+        return self.model(inputs).softmax(dim=1)
+
+    def title(self, name: str) -> str:
+        """What a table calls a map."""
+        return f'{name} ({self.attends})' if name == OWN else name
+
+    def words(self, name: str) -> str:
+        """Where the model's own map, or class activation, is taken."""
+        if name == OWN:
+            return f'attention, level {self.level}'
+        return f'{name} of {self.layer}'
+
+    def identity(self, name: str) -> list[Any]:
+        """What a map depends on beside the config and the images."""
+        depends = {
+            OWN: self.level,
+            OCCLUSION: self.window,
+            RANDOM: self.seed,
+            **dict.fromkeys(METHODS, self.layer),
+        }
+        return [self.weights, name, depends.get(name)]
+
+    def _find_layer(self, batch: dict[str, list]) -> None:
+        """Choose the layer that class activation maps are taken at, or check it."""
+        config = self.cfg.filename
+        names = [name for name, _ in self.model.named_modules() if name]
+        if self.layer is None:
+            inputs = self.model.data_preprocessor(batch, False)['inputs']
+            try:
+                self.layer = default_layer(self.model, inputs)
+            except ValueError as error:
+                raise UsageError(f'{config}: {error}, with --cam-layer') from error
+        elif self.layer not in names:
+            raise UsageError(
+                f'--cam-layer {self.layer}: the model of {config} has no such layer; '
+                f'it has {", ".join(names)}'
+            )
+
+    def _made(
+        self, name: str, inputs: Tensor, predicted: Tensor, indices: Sequence[int]
+    ) -> Tensor:
+        """A map that is not the model's own."""
+        size = (inputs.shape[-2], inputs.shape[-1])
+        if name == CENTER:
+            return center_map(size).expand(len(inputs), -1, -1)
+        if name == RANDOM:
+            seeds = [generator_for(self.seed, RANDOM, i) for i in indices]
+            return torch.stack([random_map(size, seed) for seed in seeds])
+        window = self.window or max(min(size) // 4, 1)
+        stride = max(window // 2, 1)
+        return occlusion_map(self.predict, inputs, predicted, window, stride)
 
 
-def trained_model(cfg: Config, checkpoint: str) -> nn.Module:
+def trained_model(cfg: Config, checkpoint: str) -> BaseModel:
     """The config's model with the checkpoint's weights, all of them, not sampling.
 
     Raises:
@@ -198,7 +237,7 @@ def content_of(checkpoint: str) -> str:
 
 def level_of(cfg: Config) -> str | int:
     """As the config's ``AttentionFieldsHook`` has it."""
-    for hook in cfg.get('custom_hooks') or []:
+    for hook in hooks_of(cfg):
         if type_name(hook) == 'AttentionFieldsHook' and 'level' in hook:
             return hook['level']
     return 'mean'

@@ -34,8 +34,8 @@ def overlay(
         value_range: values at the two ends of the colour scale; others are clipped. By
             default the map's least and greatest.
         colors: name of a colour map of matplotlib.
-        opacity: of the colours, in [0, 1].
-        smooth: see ``resize_map``; False shows a quantised map as it is.
+        opacity: share of the colours, in [0, 1].
+        smooth: passed to ``resize_map``; False shows a quantised map as it is.
         boxes: ``(n, 4)``, left, top, right, bottom, in pixels of the image.
 
     Returns:
@@ -67,13 +67,19 @@ def colorize(
         ValueError: an empty range.
     """
     if value_range is None:
-        low, high = float(values.min()), float(values.max())
-    else:
-        low, high = value_range
-        if not low < high:
-            raise ValueError(f'value_range must be (low, high), got {value_range!r}')
+        value_range = float(values.min()), float(values.max())
+    elif not value_range[0] < value_range[1]:
+        raise ValueError(f'value_range must be (low, high), got {value_range!r}')
+    return palette(colors)[palette_index(values, value_range)]
+
+
+def palette_index(
+    values: NDArray[np.floating], ends: tuple[float, float]
+) -> NDArray[np.uint8]:
+    """Place of each value in ``palette``, clipped to the ends; 0 if they are equal."""
+    low, high = ends
     scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    return palette(colors)[np.round(255 * scaled.clip(0, 1)).astype(int)]
+    return np.round(255 * scaled.clip(0, 1)).astype(np.uint8)
 
 
 def palette(colors: str) -> NDArray[np.uint8]:

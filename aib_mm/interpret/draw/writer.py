@@ -5,22 +5,16 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from aib_mm.errors import check_count
-from aib_mm.interpret.draw.gallery import (
-    BITS_COLORS,
-    MEAN_COLORS,
-    STD_COLORS,
-    Entry,
-    make_entry,
-    write_gallery,
-)
+from aib_mm.interpret.draw.cases import Case, result_case, result_tiles, tile_ranges
 from aib_mm.interpret.draw.overlay import colorize, overlay
+from aib_mm.interpret.draw.page import Section, write_page
+from aib_mm.interpret.draw.pictures import SCALES
 from aib_mm.interpret.record.inputs import Failure
 from aib_mm.interpret.result import AttentionResult, Pixels
 from aib_mm.utils.files import json_text, write_atomically
@@ -29,7 +23,7 @@ PAGE = 'index.html'
 SUMMARY = 'results.json'
 #: Little compression: pictures of maps are small, and time is what is short.
 _PNG_LEVEL = 3
-_WAITING_PER_THREAD = 4
+_THREADS, _WAITING = 2, 8
 
 
 class ResultWriter:
@@ -45,22 +39,22 @@ class ResultWriter:
     - ``index.html``: a page with all that can be filtered; it needs no other file.
 
     Args:
-        out_dir: None writes nothing.
+        out_dir: made when the first result is written.
         draw: the prediction of a result as a picture.
         classes: their names.
-        value_range: of the colours of mean and samples; by default of each image's own
-            maps in the files, and of all images' maps on the page.
+        value_range: ends of the colours of mean and samples; by default those of each
+            image's own maps in the files, and of all images' maps on the page.
         page_images: the page shows the first so many.
         right_from: least ``Outcome.quality`` of a prediction that counts as right.
-        threads: that write.
+        title: heading of the page.
 
     Attributes:
-        seconds: that drawing and writing took, summed over threads.
+        seconds: time that drawing and writing took, summed over threads.
     """
 
     def __init__(
         self,
-        out_dir: str | Path | None,
+        out_dir: str | Path,
         draw: Callable[[AttentionResult], Pixels],
         classes: Sequence[str],
         *,
@@ -68,11 +62,9 @@ class ResultWriter:
         page_images: int = 500,
         right_from: float = 0.5,
         title: str = 'What the model looks at',
-        threads: int = 2,
     ) -> None:
         check_count('page_images', page_images, 0)
-        check_count('threads', threads, 1)
-        self.out_dir = None if out_dir is None else Path(out_dir)
+        self.out_dir = Path(out_dir)
         self.classes = tuple(classes)
         self.value_range = value_range
         self.page_images = page_images
@@ -82,24 +74,19 @@ class ResultWriter:
         self._draw = draw
         # matplotlib, which the hosts' visualizers draw with, is not thread-safe.
         self._drawing = threading.Lock()
-        self._pool = ThreadPoolExecutor(threads, 'aib-write')
-        self._room = threading.Semaphore(threads * _WAITING_PER_THREAD)
-        self._written: list[Future[tuple[dict[str, Any], Entry | None, float]]] = []
+        self._pool = ThreadPoolExecutor(_THREADS, 'aib-write')
+        self._room = threading.Semaphore(_WAITING)
+        self._written: list[Future[tuple[dict[str, Any], Case | None, float]]] = []
         self._failures: list[Failure] = []
         self._folders: set[str] = set()
 
     def __enter__(self) -> 'ResultWriter':
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self._pool.shutdown(wait=True, cancel_futures=error is not None)
-        if self.out_dir is not None and error is None:
-            self._finish(self.out_dir)
+        if error is None:
+            self._finish()
 
     def add(self, result: AttentionResult | Failure) -> None:
         """Write one result soon; waits while too many are waiting.
@@ -109,17 +96,17 @@ class ResultWriter:
         """
         if isinstance(result, Failure):
             self._failures.append(result)
-        elif self.out_dir is not None:
-            self._room.acquire()
-            shown = len(self._written) < self.page_images
-            folder = self.out_dir / self._folder(result.name)
-            self._written.append(self._pool.submit(self._write, folder, result, shown))
-            for earlier in self._written[-2 * _WAITING_PER_THREAD :]:
-                if earlier.done():
-                    earlier.result()
+            return
+        self._room.acquire()
+        shown = len(self._written) < self.page_images
+        folder = self.out_dir / self._folder(result.name)
+        self._written.append(self._pool.submit(self._write, folder, result, shown))
+        for earlier in self._written[-_WAITING:]:
+            if earlier.done():
+                earlier.result()
 
     def _folder(self, name: str) -> str:
-        """Of an image, also of one in a folder of its own; no two have the same."""
+        """Folder of an image, also of one in a folder of its own; no two are alike."""
         plain = name.replace('/', '__')
         folder, count = plain, 1
         while folder in self._folders:
@@ -130,83 +117,77 @@ class ResultWriter:
 
     def _write(
         self, folder: Path, result: AttentionResult, shown: bool
-    ) -> tuple[dict[str, Any], Entry | None, float]:
+    ) -> tuple[dict[str, Any], Case | None, float]:
         try:
             with self._drawing:
                 begin = time.perf_counter()
                 drawn = self._draw(result)
             folder.mkdir(parents=True, exist_ok=True)
-            for name, picture in self._pictures(result).items():
-                _save(folder / f'{name}.png', picture)
-            _save(folder / 'prediction.png', drawn)
-            np.savez_compressed(folder / 'arrays.npz', **arrays(result))
-            entry = make_entry(result, drawn, self.right_from) if shown else None
-            row = self._row(result)
-            return dict(row, folder=folder.name), entry, time.perf_counter() - begin
+            tiles = result_tiles(result)
+            ranges = tile_ranges(tiles, self.value_range)
+            pictures = {'prediction': drawn}
+            for tile in tiles:
+                low, high = ranges[tile.kind.scale]
+                ends = (low, high) if low < high else None
+                colors = SCALES[tile.kind.scale].colors
+                pictures[tile.name] = colorize(tile.values, ends, colors)
+                if tile.kind.over:
+                    pictures[f'overlay_{tile.name}'] = overlay(
+                        result.image,
+                        tile.values,
+                        value_range=ends,
+                        colors=colors,
+                        smooth=tile.smooth,
+                    )
+            for name, picture in pictures.items():
+                path = folder / f'{name}.png'
+                Image.fromarray(picture).save(path, compress_level=_PNG_LEVEL)
+            held: dict[str, Any] = arrays(result)
+            np.savez_compressed(folder / 'arrays.npz', **held)
+            row = dict(self._row(result), folder=folder.name)
+            case = result_case(result, tiles, drawn, row) if shown else None
+            return row, case, time.perf_counter() - begin
         finally:
             self._room.release()
 
-    def _pictures(self, result: AttentionResult) -> dict[str, Pixels]:
-        """By file name, without the prediction."""
-        mean, std, samples = result.attention_mean, result.attention_std, result.samples
-        limits = self.value_range or _limits(mean, samples)
-        std_limits = _limits(np.zeros(1), std)
-        shown = {'mean': (mean, limits, MEAN_COLORS, True)}
-        shown['std'] = (std, std_limits, STD_COLORS, True)
-        if result.quantized:
-            shown['quantized'] = (samples[0], limits, MEAN_COLORS, False)
-        pictures = {}
-        for name, (values, ends, colors, smooth) in shown.items():
-            pictures[name] = colorize(values, ends, colors)
-            pictures[f'overlay_{name}'] = overlay(
-                result.image, values, value_range=ends, colors=colors, smooth=smooth
-            )
-        for i, sample in enumerate(samples, 1):
-            pictures[f'sample_{i}'] = colorize(sample, limits, MEAN_COLORS)
-        if result.information is not None and result.information.map is not None:
-            bits = result.information.map
-            pictures['bits'] = colorize(bits, _limits(np.zeros(1), bits), BITS_COLORS)
-        return pictures
-
     def _row(self, result: AttentionResult) -> dict[str, Any]:
         """The numbers of one image."""
-        outcome, information = result.outcome, result.information
-        quality = outcome.quality
+        outcome, quality = result.outcome, result.outcome.quality
+        told = ('total_bits', 'positions', 'bits_per_position')
         return dict(
             name=result.name,
-            predicted=list(outcome.predicted),
-            true=None if outcome.true is None else list(outcome.true),
+            predicted=outcome.predicted,
+            true=outcome.true,
             quality=quality,
             right=None if quality is None else quality >= self.right_from,
             consistency=result.consistency,
             **result.uncertainty,
-            total_bits=None if information is None else information.total_bits,
-            positions=None if information is None else information.positions,
-            bits_per_position=(
-                None if information is None else information.bits_per_position
-            ),
+            **{name: getattr(result.information, name, None) for name in told},
         )
 
-    def _finish(self, out_dir: Path) -> None:
+    def _finish(self) -> None:
         done = [future.result() for future in self._written]
         self.seconds = sum(seconds for _, _, seconds in done)
-        out_dir.mkdir(parents=True, exist_ok=True)
+        rows = [row for row, _, _ in done]
         summary = dict(
             classes=self.classes,
             right_from=self.right_from,
-            images=[row for row, _, _ in done],
+            images=rows,
             failures=[failure._asdict() for failure in self._failures],
         )
-        write_atomically(out_dir / SUMMARY, json_text(summary))
-        write_gallery(
-            out_dir / PAGE,
+        write_atomically(self.out_dir / SUMMARY, json_text(summary))
+        cases = [case for _, case, _ in done if case is not None]
+        shown = f', the first {len(cases)} of them here' * (len(cases) < len(rows))
+        judged = any(row['right'] is not None for row in rows)
+        write_page(
+            self.out_dir / PAGE,
             title=self.title,
-            entries=[entry for _, entry, _ in done if entry is not None],
+            lead=f'{len(rows):,} images{shown}. A colour means the same value in all.',
+            sections=[Section('', '', cases)],
             classes=self.classes,
-            total=len(done),
+            notes=[f'Right is a quality of at least {self.right_from:.2g}.'] * judged,
             failures=self._failures,
             value_range=self.value_range,
-            right_from=self.right_from,
         )
 
 
@@ -218,7 +199,11 @@ def arrays(result: AttentionResult) -> dict[str, np.ndarray]:
     samples (and anchors' ``indices``) ``(L_a, h, w)``.
     """
     found: dict[str, Any] = dict(
-        mean=result.attention_mean, std=result.attention_std, samples=result.samples
+        mean=result.attention_mean,
+        std=result.attention_std,
+        samples=result.samples,
+        consistency=result.consistency,
+        **result.uncertainty,
     )
     for i, maps in enumerate(result.levels):
         found[f'level{i}_mean'] = maps.mean[0, 0]
@@ -229,20 +214,5 @@ def arrays(result: AttentionResult) -> dict[str, np.ndarray]:
     if result.information is not None:
         total, positions, raw, placed, rois = result.information
         found.update(total_bits=total, positions=positions, bits=raw)
-        optional = dict(bits_on_image=placed, rois=rois)
-        found.update({k: v for k, v in optional.items() if v is not None})
-    found.update(result.uncertainty)
-    if result.consistency is not None:
-        found['consistency'] = result.consistency
-    return {name: np.asarray(value) for name, value in found.items()}
-
-
-def _limits(*values: np.ndarray) -> tuple[float, float]:
-    """Least and greatest value; never the same, as a colour scale wants."""
-    low = float(min(v.min() for v in values))
-    high = float(max(v.max() for v in values))
-    return low, high if high > low else low + 1.0
-
-
-def _save(path: Path, picture: Pixels) -> None:
-    Image.fromarray(picture).save(path, compress_level=_PNG_LEVEL)
+        found.update(bits_on_image=placed, rois=rois)
+    return {k: np.asarray(value) for k, value in found.items() if value is not None}

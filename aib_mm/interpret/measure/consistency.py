@@ -14,10 +14,8 @@ import torch
 from torch import Tensor
 
 from aib_mm.errors import choose
+from aib_mm.interpret.ties import SCORE_ROUNDING, rounding_of
 
-#: Where the map of an image has no more spread than this share of its largest
-#: magnitude, which is float32's rounding, it is constant.
-RELATIVE_SPREAD = 1e-6
 NORMALIZATIONS = ('minmax', 'standard', 'none')
 
 
@@ -32,7 +30,7 @@ def normalize_maps(maps: Tensor, how: str = 'minmax') -> Tensor:
 
     Returns:
         A constant map, which prefers no position, becomes all zeros under ``'minmax'``
-        and ``'standard'``.
+        and ``'standard'``; a map is constant if its whole range is rounding (``ties``).
 
     Raises:
         ValueError: an unknown normalisation.
@@ -42,8 +40,7 @@ def normalize_maps(maps: Tensor, how: str = 'minmax') -> Tensor:
     if how == 'none':
         return flat
     low, high = flat.amin(dim=1, keepdim=True), flat.amax(dim=1, keepdim=True)
-    magnitude = flat.abs().amax(dim=1, keepdim=True)
-    constant = high - low <= RELATIVE_SPREAD * magnitude
+    constant = high - low <= rounding_of(flat)
     if how == 'minmax':
         normalized = (flat - low) / (high - low)
     else:
@@ -88,7 +85,8 @@ def consistency_score(
     Args:
         similarity: ``(N,)``, of ``map_similarity``.
         same_prediction: ``(N,)``, bool.
-        threshold: the attention is consistent from this similarity on.
+        threshold: the attention is consistent from this similarity on, and where it
+            misses it by rounding alone (``ties.SCORE_ROUNDING``).
 
     Returns:
         NaN where no prediction is consistent.
@@ -104,7 +102,10 @@ def consistency_curve(
 ) -> list[float]:
     """``consistency_score`` at each of the thresholds."""
     kept = _consistent(similarity, same_prediction)
-    return [(kept >= threshold).double().mean().item() for threshold in thresholds]
+    return [
+        (kept >= threshold - SCORE_ROUNDING).double().mean().item()
+        for threshold in thresholds
+    ]
 
 
 def consistency_area(similarity: Tensor, same_prediction: Tensor) -> float:

@@ -4,6 +4,9 @@ Pixels go from the image to a baseline, or from the baseline to the image, the m
 attended first, and the score of a class is followed (Petsiuk et al., "RISE: Randomized
 input sampling for explanation of black-box models", 3.3). A map that finds what decides
 has a small area under the deletion curve and a large one under the insertion curve.
+
+Attention that differs by rounding alone is equal (``ties``), so that the order of the
+pixels is the map's and not the machine's.
 """
 
 from collections.abc import Callable
@@ -12,6 +15,7 @@ import torch
 from torch import Tensor
 
 from aib_mm.errors import check_count
+from aib_mm.interpret.ties import rounding_of, tie_ranks
 
 #: Images ``(N, C, H, W)`` to class scores ``(N, K)``.
 Predict = Callable[[Tensor], Tensor]
@@ -28,8 +32,9 @@ def deletion_curve(
     """Scores while the most attended pixels of the image become the baseline's.
 
     After step s of S the first ``round(s P / S)`` of the P pixels are exchanged, all
-    channels together. Of pixels with equal attention those in upper rows, and in a row
-    those at the left, come first.
+    channels together. Of pixels with equal attention, which counts as equal where it
+    differs by rounding alone, those in upper rows, and in a row those at the left, come
+    first.
 
     Args:
         predict: called once per step with the whole batch.
@@ -97,7 +102,9 @@ def _exchange(
     check_count('steps', steps, 1)
     if steps > pixels:
         raise ValueError(f'steps must be at most the {pixels} pixels, got {steps}')
-    order = attention.flatten(1).argsort(dim=1, descending=True, stable=True)
+    maps = attention.flatten(1).double()
+    # Ties stay in their order, which is row by row.
+    order = tie_ranks(maps, rounding_of(maps)).argsort(dim=1, stable=True)
     # The place of each pixel in that order.
     rank = order.argsort(dim=1).view(count, 1, height, width)
     scores = []

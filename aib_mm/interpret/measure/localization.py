@@ -1,12 +1,18 @@
 """Where the attention lies: on the image, and against the object's mask.
 
 The measures take a batch of maps and a batch of masks of the same size, so that the
-resizing, which is a choice, is the caller's and visible.
+resizing, which is a choice, is the caller's and visible. Values that differ by rounding
+alone are equal (``ties``): a map whose whole range is rounding is constant.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from aib_mm.interpret.ties import rounding_of
 
 
 def attention_energy(attention: Tensor, mask: Tensor) -> Tensor:
@@ -21,10 +27,10 @@ def attention_energy(attention: Tensor, mask: Tensor) -> Tensor:
     """
     _check(attention, mask)
     maps = attention.flatten(1).double()
-    maps = maps - maps.amin(dim=1, keepdim=True)
-    total = maps.sum(dim=1, keepdim=True)
+    above = maps - maps.amin(dim=1, keepdim=True)
+    constant = above.amax(dim=1, keepdim=True) <= rounding_of(maps)
     uniform = torch.full_like(maps, 1.0 / maps.shape[1])
-    share = torch.where(total == 0, uniform, maps / total)
+    share = torch.where(constant, uniform, above / above.sum(dim=1, keepdim=True))
     return (share * mask.flatten(1)).sum(dim=1)
 
 
@@ -40,8 +46,8 @@ def pointing_game(attention: Tensor, mask: Tensor, tolerance: int = 0) -> Tensor
         tolerance: pixels by which a maximum may miss the object, in any direction.
     """
     _check(attention, mask)
-    maps = attention.flatten(1)
-    peak = maps == maps.amax(dim=1, keepdim=True)
+    maps = attention.flatten(1).double()
+    peak = maps >= maps.amax(dim=1, keepdim=True) - rounding_of(maps)
     hits = peak & dilate(mask, tolerance).flatten(1)
     return hits.sum(dim=1).double() / peak.sum(dim=1)
 
@@ -50,8 +56,8 @@ def attention_iou(attention: Tensor, mask: Tensor, threshold: float = 0.5) -> Te
     """Intersection over union of the thresholded map and the object, ``(N,)``.
 
     Each map is brought to [0, 1] by its minimum and maximum, and holds the positions
-    that reach the threshold. Of a map that is constant it holds all of them, so that
-    the IoU is the mask's share of the area.
+    that reach the threshold, or miss it by rounding alone. Of a map that is constant it
+    holds all of them, so that the IoU is the mask's share of the area.
 
     Args:
         attention: ``(N, H, W)``.
@@ -66,7 +72,7 @@ def attention_iou(attention: Tensor, mask: Tensor, threshold: float = 0.5) -> Te
     check_threshold('threshold', threshold)
     maps, objects = attention.flatten(1).double(), mask.flatten(1)
     low, high = maps.amin(dim=1, keepdim=True), maps.amax(dim=1, keepdim=True)
-    held = maps - low >= threshold * (high - low)
+    held = maps - low >= threshold * (high - low) - rounding_of(maps)
     shared, either = (held & objects).sum(dim=1), (held | objects).sum(dim=1)
     found = objects.any(dim=1)
     return torch.where(found, shared.double() / either, torch.nan)
@@ -89,6 +95,66 @@ def dilate(mask: Tensor, pixels: int) -> Tensor:
     size = 2 * pixels + 1
     grown = F.max_pool2d(mask.unsqueeze(1).float(), size, stride=1, padding=pixels)
     return grown.squeeze(1) > 0
+
+
+class ObjectSettings(NamedTuple):
+    """What measures against an object take.
+
+    Attributes:
+        tolerance: of ``pointing_game``, in pixels.
+        threshold: of ``attention_iou``.
+    """
+
+    tolerance: int = 1
+    threshold: float = 0.5
+
+
+class ObjectMeasure(NamedTuple):
+    """A measure of maps ``(N, H, W)`` against masks, ``(N,)`` in [0, 1].
+
+    Attributes:
+        head: of its column in a table; '' for what is of the mask alone.
+        of: maps, masks and settings to values.
+    """
+
+    head: str
+    of: Callable[[Tensor, Tensor, ObjectSettings], Tensor]
+
+
+#: What evaluators and tables report, in this order.
+ON_OBJECT = {
+    'energy': ObjectMeasure(
+        'energy on object', lambda maps, masks, _: attention_energy(maps, masks)
+    ),
+    'area': ObjectMeasure('', lambda _, masks, __: masks.double().mean(dim=(1, 2))),
+    'pointing': ObjectMeasure(
+        'pointing game',
+        lambda maps, masks, how: pointing_game(maps, masks, how.tolerance),
+    ),
+    'chance': ObjectMeasure(
+        '', lambda _, masks, how: dilate(masks, how.tolerance).double().mean(dim=(1, 2))
+    ),
+    'iou': ObjectMeasure(
+        'IoU', lambda maps, masks, how: attention_iou(maps, masks, how.threshold)
+    ),
+}
+
+
+def measure_on_object(
+    attention: Tensor, mask: Tensor, settings: ObjectSettings
+) -> dict[str, Tensor]:
+    """Every measure of ``ON_OBJECT``, ``(N,)`` each, NaN for a mask without an object.
+
+    Args:
+        attention: ``(N, H, W)``.
+        mask: ``(N, H, W)``, bool.
+        settings: of the measures.
+    """
+    found = mask.flatten(1).any(dim=1)
+    return {
+        name: torch.where(found, measure.of(attention, mask, settings), torch.nan)
+        for name, measure in ON_OBJECT.items()
+    }
 
 
 def _check(attention: Tensor, mask: Tensor) -> None:

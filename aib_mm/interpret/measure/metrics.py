@@ -10,15 +10,12 @@ from torch import Tensor
 
 from aib_mm.errors import check_count
 from aib_mm.interpret.measure.localization import (
-    attention_energy,
-    attention_iou,
+    ON_OBJECT,
+    ObjectSettings,
     check_threshold,
-    dilate,
-    pointing_game,
+    measure_on_object,
 )
 from aib_mm.interpret.measure.regions import build_region, require
-
-_MEASURES = ('energy', 'area', 'pointing', 'chance', 'iou')
 
 
 @METRICS.register_module()
@@ -67,8 +64,7 @@ class AttentionLocalization(BaseMetric):
         check_count('tolerance', tolerance, 0)
         check_threshold('iou_threshold', iou_threshold)
         self.region = build_region(region)
-        self.tolerance = tolerance
-        self.iou_threshold = iou_threshold
+        self.settings = ObjectSettings(tolerance, iou_threshold)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         remedy = "add dict(type='AttentionFieldsHook') to custom_hooks"
@@ -80,19 +76,12 @@ class AttentionLocalization(BaseMetric):
         """None for an image without an object."""
         if not mask.any():
             return None
-        attention, mask = attention[None], mask[None]
-        hits = pointing_game(attention, mask, self.tolerance)
-        return dict(
-            energy=attention_energy(attention, mask).item(),
-            area=mask.double().mean().item(),
-            pointing=hits.item(),
-            chance=dilate(mask, self.tolerance).double().mean().item(),
-            iou=attention_iou(attention, mask, self.iou_threshold).item(),
-        )
+        found = measure_on_object(attention[None], mask[None], self.settings)
+        return {name: value.item() for name, value in found.items()}
 
     def compute_metrics(self, results: list[dict | None]) -> dict[str, float]:
         found = [result for result in results if result is not None]
-        means = _means(found) if found else dict.fromkeys(_MEASURES, float('nan'))
+        means = _means(found) if found else dict.fromkeys(ON_OBJECT, float('nan'))
         return dict(means, empty=len(results) - len(found))
 
 

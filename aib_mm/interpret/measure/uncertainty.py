@@ -17,6 +17,7 @@ from torch import Tensor
 from aib_mm.entropy import ENTROPY, INFORMATION, entropy
 from aib_mm.errors import check_count
 from aib_mm.interpret.measure.regions import require
+from aib_mm.interpret.ties import SCORE_ROUNDING, rounding_of, tie_ranks
 
 
 def expected_calibration_error(
@@ -25,7 +26,8 @@ def expected_calibration_error(
     """``ECE = sum_b (n_b / N) |accuracy_b - confidence_b|``, in [0, 1].
 
     Over equal bins of [0, 1], each without its lower and with its upper end; the first
-    one has both (Guo et al., "On calibration of modern neural networks"). NaN without
+    one has both (Guo et al., "On calibration of modern neural networks"). What lies
+    above an end by rounding alone (``ties.SCORE_ROUNDING``) lies on it. NaN without
     samples.
 
     Args:
@@ -47,13 +49,15 @@ def expected_calibration_error(
     if not len(confidence):
         return float('nan')
     edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)[1:-1]
-    place = torch.bucketize(confidence, edges)
+    place = torch.bucketize(confidence - SCORE_ROUNDING, edges)
     gaps = torch.zeros(bins, dtype=torch.float64)
     gaps.index_add_(0, place, correct.double() - confidence)
     return (gaps.abs().sum() / len(confidence)).item()
 
 
-def error_detection_auroc(doubt: Tensor, wrong: Tensor) -> float:
+def error_detection_auroc(
+    doubt: Tensor, wrong: Tensor, rounding: float = SCORE_ROUNDING
+) -> float:
     """How well a measure of doubt tells errors from hits, in [0, 1]; 0.5 is chance.
 
     Area under the ROC curve: the chance that a wrong prediction has more doubt than a
@@ -62,6 +66,8 @@ def error_detection_auroc(doubt: Tensor, wrong: Tensor) -> float:
     Args:
         doubt: ``(N,)``; larger is more doubtful.
         wrong: ``(N,)``, bool.
+        rounding: doubts that differ by this or less are equal, see ``ties.tie_ranks``;
+            unless told, what float32 loses of scores in [0, 1] and of nats.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -70,7 +76,8 @@ def error_detection_auroc(doubt: Tensor, wrong: Tensor) -> float:
     errors, hits = int(wrong.sum()), int((~wrong).sum())
     if not errors or not hits:
         return float('nan')
-    _, place, counts = doubt.double().unique(return_inverse=True, return_counts=True)
+    tied = -tie_ranks(doubt.double()[None], torch.tensor([[rounding]]))[0]
+    _, place, counts = tied.unique(return_inverse=True, return_counts=True)
     # The mean rank, from 1, of all that are equal.
     ranks = counts.cumsum(0).double() - (counts.double() - 1) / 2
     above = ranks[place][wrong].sum() - errors * (errors + 1) / 2
@@ -126,9 +133,11 @@ class PredictionUncertainty(BaseMetric):
             auroc_confidence=error_detection_auroc(1 - confidence, wrong),
         )
         for name, doubt in values.items():
-            unit = '' if name == 'attention_std' else '_nats'
+            unit, rounding = '_nats', SCORE_ROUNDING
+            if name == 'attention_std':  # may be small in all images
+                unit, rounding = '', rounding_of(doubt[None]).item()
             metrics[f'{name}{unit}'] = doubt.mean().item()
-            metrics[f'auroc_{name}'] = error_detection_auroc(doubt, wrong)
+            metrics[f'auroc_{name}'] = error_detection_auroc(doubt, wrong, rounding)
         return metrics
 
 

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from aib_mm.errors import check_count
+from aib_mm.interpret.ties import SCORE_ROUNDING
 from aib_mm.utils.libraries import require_library
 
 #: Std of ``center_map``, in sides of the image.
@@ -37,7 +39,7 @@ def occlusion_map(
     convolutional networks", 4.2).
 
     Args:
-        predict: images to scores ``(B, K)``; called once for each place.
+        predict: images to scores ``(B, K)`` in [0, 1]; called once for each place.
         images: ``(B, C, H, W)``, as ``predict`` takes them.
         targets: ``(B,)``, the class of each image.
         window: side of the square in pixels.
@@ -45,7 +47,8 @@ def occlusion_map(
         baseline: value of the square.
 
     Returns:
-        ``(B, H, W)``; negative where hiding the place helps the class.
+        ``(B, H, W)``; negative where hiding the place helps the class, 0 where the
+        score changes by rounding alone.
 
     Raises:
         ValueError: a window that does not fit, a stride that leaves pixels out.
@@ -68,7 +71,7 @@ def occlusion_map(
         baselines=baseline,
         target=targets,
     )
-    return falls[:, 0]
+    return F.hardshrink(falls[:, 0], SCORE_ROUNDING)
 
 
 def center_map(size: tuple[int, int]) -> Tensor:

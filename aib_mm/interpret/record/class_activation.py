@@ -1,12 +1,12 @@
 """Class activation maps of a classifier without attention, by ``pytorch-grad-cam``."""
 
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from aib_mm.errors import choose
+from aib_mm.interpret.record.recording import watch
 from aib_mm.utils.libraries import require_library
 
 METHODS = ('GradCAM', 'GradCAMPlusPlus', 'HiResCAM', 'LayerCAM', 'XGradCAM', 'EigenCAM')
@@ -47,7 +47,7 @@ def class_activation(
     check_library()
     import pytorch_grad_cam
 
-    class AtItsOwnSize(getattr(pytorch_grad_cam, method)):
+    class AtItsOwnSize(getattr(pytorch_grad_cam, method)):  # type: ignore[misc]
         """The map as large as the layer's, not interpolated to the image."""
 
         def get_target_width_height(self, input_tensor: Tensor) -> None:
@@ -72,19 +72,17 @@ def default_layer(model: nn.Module, inputs: Tensor) -> str:
     """
     backbone, prefix = model, ''
     if isinstance(getattr(model, 'backbone', None), nn.Module):
-        backbone, prefix = model.backbone, 'backbone.'
+        backbone, prefix = model.get_submodule('backbone'), 'backbone.'
     found: list[str] = []
-    handles = []
-    try:
-        for name, module in backbone.named_modules():
-            if name:
-                handles.append(
-                    module.register_forward_hook(partial(_note, found, name))
-                )
+
+    def note(name: str, inputs: Any, output: Any) -> None:
+        is_map = isinstance(output, Tensor) and output.dim() == 4
+        if is_map and min(output.shape[2:]) >= MIN_SIDE:
+            found.append(name)
+
+    layers = {name: module for name, module in backbone.named_modules() if name}
+    with watch(layers, note):
         model(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
     if not found:
         raise ValueError(
             f'no layer of {type(backbone).__name__} gives a map (B, C, h, w) of at '
@@ -92,11 +90,3 @@ def default_layer(model: nn.Module, inputs: Tensor) -> str:
             'layer'
         )
     return f'{prefix}{found[-1]}'
-
-
-def _note(
-    found: list[str], name: str, module: nn.Module, inputs: Any, output: Any
-) -> None:
-    is_map = isinstance(output, Tensor) and output.dim() == 4
-    if is_map and min(output.shape[2:]) >= MIN_SIDE:
-        found.append(name)

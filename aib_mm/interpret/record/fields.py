@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -17,9 +18,11 @@ from aib_mm.attention import attention_modules
 from aib_mm.errors import check_count
 from aib_mm.features import AttentionMaps, WithAttention
 from aib_mm.interpret.record.geometry import resize_map
+from aib_mm.interpret.record.recording import watch
 from aib_mm.interpret.record.windows import Levels, Windows, slide_windows, whole_levels
 from aib_mm.utils.wrappers import unwrapped
 
+Predictions = Sequence[BaseDataElement]
 FIELDS = ('attention_mean', 'attention_std')
 
 
@@ -29,9 +32,9 @@ def combine_levels(
     """One map of means and one of stds from those of all levels.
 
     Args:
-        attention: of each level; sizes may differ, the batch may not.
+        attention: one of each level; sizes may differ, the batch may not.
         level: ``'mean'`` over all levels, each first resized bilinearly to the finest;
-            or the index of the level to take alone.
+            or the index of the level to take alone, -1 for the last.
 
     Returns:
         ``(B, 1, H, W)`` each. The second is the mean of the levels' stds.
@@ -56,25 +59,19 @@ def combine_levels(
     return attention[level].mean, attention[level].std
 
 
-@HOOKS.register_module()
-class AttentionFieldsHook(Hook):
-    """Write the attention into the data samples of validation and test.
+class PredictionMapsHook(Hook):
+    """A hook that has the attention behind each prediction of validation and test.
 
-    Every data sample that the model returns in ``mode='predict'`` gets
-    ``attention_mean`` and ``attention_std``, ``(1, h, w)``, over the network's input
-    with its padding (``interpret.map_on_image`` takes that off). For evaluators and
-    drawing hooks; the heads may be foreign. A head that writes these fields itself
-    (``AIBClsHead``) is left alone.
+    A subclass says in ``use`` what it does with it. The attention of other methods
+    (``AttentionModule``) is taken as that of ``AIBAttention`` is; the levels of several
+    modules together, in the model's order.
 
-    The attention of other methods (``AttentionModule``) is written as that of
-    ``AIBAttention`` is. The levels of several are taken together, in the model's order.
-
-    The maps of mmseg's slide inference are put together (``Windows.join``). Nothing is
-    written, and one warning says why, where one prediction comes of several passes of
-    another kind: test-time augmentation.
+    The maps of mmseg's slide inference are put together (``Windows.join``). ``use`` is
+    not called, and one warning says why, where one prediction comes of several passes
+    of another kind: test-time augmentation.
 
     Args:
-        level: see ``combine_levels``.
+        level: what ``combine_levels`` takes.
 
     Raises:
         ValueError: another ``level``; in validation or test, a model without
@@ -83,56 +80,57 @@ class AttentionFieldsHook(Hook):
 
     def __init__(self, level: str | int = 'mean') -> None:
         if level != 'mean':
-            check_count("level, if it is not 'mean',", level, 0)
+            check_count("level, if it is not 'mean',", level, -1)
         self.level = level
-        self._handles: list[Any] = []
-        self._seen: dict[nn.Module, list[Levels]] = {}
+        self._hooks = ExitStack()
+        self._seen: dict[str, list[Levels]] = {}
         self._windows: Windows | None = None
         self._warned = False
+
+    def use(self, samples: Predictions, mean: Tensor, std: Tensor) -> None:
+        """Do something with the predictions and their maps, ``(B, 1, h, w)`` each.
+
+        The maps lie over the network's input with its padding
+        (``interpret.map_on_image`` takes that off).
+        """
+        raise NotImplementedError
 
     def before_val(self, runner: Runner) -> None:
         self._watch(runner.model)
 
     def after_val(self, runner: Runner) -> None:
-        self._let_go()
+        self._hooks.close()
 
     def before_test(self, runner: Runner) -> None:
         self._watch(runner.model)
 
     def after_test(self, runner: Runner) -> None:
-        self._let_go()
+        self._hooks.close()
 
     def _watch(self, model: nn.Module) -> None:
         # After an error mmengine calls no hook, so an earlier evaluation may have left
-        # its handles.
-        self._let_go()
-        modules = attention_modules(model).values()
+        # its own here.
+        self._hooks.close()
+        modules = attention_modules(model)
         inner = unwrapped(model)
         if isinstance(inner, BaseTTAModel):
             self._warn(f'{type(inner).__name__} merges several predictions into one')
             return
-        for module in modules:
-            self._handles.append(module.register_forward_hook(self._keep))
-        self._handles.append(
+        self._hooks.enter_context(watch(modules, self._keep))
+        self._hooks.enter_context(
             inner.register_forward_pre_hook(self._begin, with_kwargs=True)
         )
-        self._handles.append(inner.register_forward_hook(self._write))
-
-    def _let_go(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        self._seen.clear()
+        self._hooks.enter_context(watch({'': inner}, self._finish))
 
     def _begin(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self._seen.clear()
         inputs = kwargs['inputs'] if 'inputs' in kwargs else args[0]
         self._windows = slide_windows(model, tuple(inputs.shape[-2:]))
 
-    def _keep(self, module: nn.Module, inputs: Any, output: WithAttention) -> None:
-        self._seen.setdefault(module, []).append(output.attention)
+    def _keep(self, name: str, inputs: Any, output: WithAttention) -> None:
+        self._seen.setdefault(name, []).append(output.attention)
 
-    def _write(self, model: nn.Module, inputs: Any, output: Any) -> None:
+    def _finish(self, name: str, inputs: Any, output: Any) -> None:
         seen, self._seen = self._seen, {}
         if not seen or not _are_data_samples(output):
             return
@@ -147,20 +145,34 @@ class AttentionFieldsHook(Hook):
         if len(mean) != len(output):
             self._warn(f'the model makes {len(output)} predictions of {len(mean)} maps')
             return
-        for sample, *values in zip(output, mean.detach(), std.detach(), strict=True):
-            for name, value in zip(FIELDS, values, strict=True):
-                if name not in sample:
-                    sample.set_field(value, name)
+        self.use(output, mean.detach(), std.detach())
 
     def _warn(self, reason: str) -> None:
         if not self._warned:
             print_log(
-                f'AttentionFieldsHook writes no {" and ".join(FIELDS)}: {reason}, so '
-                'that no attention map belongs to a prediction',
+                f'{type(self).__name__} has no attention: {reason}, so that no map '
+                'belongs to a prediction',
                 logger='current',
                 level=logging.WARNING,
             )
         self._warned = True
+
+
+@HOOKS.register_module()
+class AttentionFieldsHook(PredictionMapsHook):
+    """Write the attention into the data samples of validation and test.
+
+    Every data sample that the model returns in ``mode='predict'`` gets
+    ``attention_mean`` and ``attention_std``, ``(1, h, w)``, over the network's input
+    with its padding. For evaluators and drawing hooks, whatever the heads are: nothing
+    else in this package writes these fields.
+    """
+
+    def use(self, samples: Predictions, mean: Tensor, std: Tensor) -> None:
+        """Write the fields."""
+        for sample, *values in zip(samples, mean, std, strict=True):
+            for name, value in zip(FIELDS, values, strict=True):
+                sample.set_field(value, name)
 
 
 def _are_data_samples(output: Any) -> bool:

@@ -9,27 +9,11 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DATASETS
 
 
-def innermost_dataset(dataset: ConfigDict) -> ConfigDict:
-    """Of a data set in wrappers: ``RepeatDataset``, ``ClassBalancedDataset``.
-
-    Raises:
-        ValueError: several sets in one (``ConcatDataset``).
-    """
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    if 'pipeline' not in dataset:
-        raise ValueError(
-            f'dataset of type {dataset.get("type")!r} has no pipeline of its own: give '
-            'a config whose test_dataloader reads one set'
-        )
-    return dataset
-
-
 def class_meta(meta: Mapping[str, Any], dataset: ConfigDict) -> dict[str, Any]:
     """Names and colours of the classes, from whoever knows them.
 
     Args:
-        meta: of the checkpoint, which has the last word; keys in any case.
+        meta: what the checkpoint says, which has the last word; keys in any case.
         dataset: config of the data set.
     """
     kind = dataset.type

@@ -16,14 +16,15 @@ from mmengine.registry import VISUALIZERS, DefaultScope
 from mmengine.visualization import Visualizer
 from torch import nn
 
+from aib_mm import register
 from aib_mm.errors import choose
 from aib_mm.hosts import HOST_PARTS
-from aib_mm.interpret.record.host_config import class_meta, innermost_dataset
+from aib_mm.interpret.record.host_config import class_meta
 from aib_mm.interpret.record.inputs import exchanges_channels
 from aib_mm.training.checkpoint import check_checkpoint
 from aib_mm.training.checkpoint_fit import check_fit
 from aib_mm.training.checkpoint_keys import compare_keys
-from aib_mm.utils.configs import type_name
+from aib_mm.utils.configs import innermost_dataset, type_name
 
 _LOADER = 'LoadImageFromFile'
 
@@ -57,6 +58,7 @@ class HostInferencer(BaseInferencer):
     ) -> None:
         cfg = Config.fromfile(config) if isinstance(config, str | Path) else config
         cfg = copy.deepcopy(cfg)
+        register(cfg)
         scope = cfg.get('default_scope')
         choose('default_scope of the config', scope, HOST_PARTS)
         check_checkpoint(checkpoint)
@@ -73,13 +75,13 @@ class HostInferencer(BaseInferencer):
     def _init_model(
         self, cfg: Config | ConfigDict, weights: str | None, device: str = 'cpu'
     ) -> nn.Module:
-        """As the base; SyncBN, which only several processes need, is BN."""
+        """The model in eval mode; SyncBN, which only several processes need, is BN."""
         return revert_sync_batchnorm(super()._init_model(cfg, weights, device))
 
     def _load_weights_to_model(
         self, model: nn.Module, checkpoint: dict | None, cfg: Config | ConfigDict | None
     ) -> None:
-        """As the base, once it is sure that nothing stays random."""
+        """Load the weights, once it is sure that nothing stays random."""
         assert checkpoint is not None
         report = compare_keys(model, checkpoint.get('state_dict', checkpoint))
         check_fit(

@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from aib_mm.encoders import GaussianLayer, Latent, LatentEncoder
 from aib_mm.gaussian import kl_elements
+from aib_mm.interpret.record.recording import watch
 from aib_mm.interpret.record.windows import Windows
 
 BITS = 1.0 / math.log(2.0)
@@ -42,7 +42,7 @@ class Information:
     Attributes:
         bits: per position ``(h, w)``, over the network's input with its padding; per
             region ``(n,)``; or of the image as a whole, ``()``.
-        rois: of the regions, ``(n, 4)``, left, top, right, bottom, in pixels of the
+        rois: the regions, ``(n, 4)``, left, top, right, bottom, in pixels of the
             network's input.
     """
 
@@ -51,7 +51,7 @@ class Information:
 
     @property
     def total(self) -> float:
-        """Of the image: the sum over positions or regions."""
+        """Bits of the image: the sum over positions or regions."""
         return self.bits.double().sum().item()
 
     @property
@@ -80,25 +80,22 @@ def record_latents(
     rows: list[LatentRows] = []
     rois: list[Tensor] = []
 
-    def keep_rois(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def keep_rois(name: str, inputs: tuple[Any, ...], features: Any) -> None:
         rois[:] = [inputs[1].detach()]
 
-    def keep(name: str, module: nn.Module, inputs: Any, latent: Latent) -> None:
+    def keep(name: str, inputs: Any, latent: Latent) -> None:
         if latent.mean is not None and latent.std is not None:
             nats = kl_elements(latent.mean.detach(), latent.std.detach()).sum(dim=1)
             rows.append(LatentRows(nats * BITS, rois[0] if rois else None, name))
 
-    handles = []
-    try:
-        for extractor in roi_extractors:
-            handles.append(extractor.register_forward_pre_hook(keep_rois))
-        for name, module in model.named_modules():
-            if isinstance(module, LatentEncoder | GaussianLayer):
-                handles.append(module.register_forward_hook(partial(keep, name)))
+    latents = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, LatentEncoder | GaussianLayer)
+    }
+    extractors = {str(i): module for i, module in enumerate(roi_extractors)}
+    with watch(extractors, keep_rois), watch(latents, keep):
         yield rows
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def information_of_images(
@@ -112,7 +109,7 @@ def information_of_images(
     Args:
         rows: in the order of drawing.
         batch_size: how many images.
-        windows: of slide inference, whose latents have positions. Where windows
+        windows: those of slide inference, whose latents have positions. Where windows
             overlap, a position's bits are their mean.
 
     Returns:
@@ -149,7 +146,7 @@ def _by_window(
 
 
 def _sum(rows: Sequence[LatentRows], batch_size: int) -> list[Information]:
-    """Of one pass over the batch."""
+    """Information of each image from one pass over the batch."""
     rows = _whole(rows)
     shapes = {tuple(latent.bits.shape) for latent in rows}
     if len(shapes) > 1:

@@ -61,9 +61,10 @@ def image_items(
         DataError: a folder without images.
         TypeError: something else than a path or an array.
     """
-    single = isinstance(images, str | Path | np.ndarray)
     items: list[Item] = []
-    for i, given in enumerate([images] if single else images):
+    if isinstance(images, str | Path | np.ndarray):
+        images = [images]
+    for i, given in enumerate(images):
         if isinstance(given, np.ndarray):
             items.append(Item(f'{i:05d}', partial(_load_array, given, from_array)))
             continue
@@ -118,7 +119,7 @@ def with_shapes(metainfo: Mapping[str, Any], packed: Tensor) -> dict[str, Any]:
     """``metainfo`` with the shapes that a set which loads no files does not know.
 
     Args:
-        metainfo: of a data sample.
+        metainfo: facts of a data sample.
         packed: ``(C, h, w)``, what the pipeline hands over.
     """
     shape = tuple(packed.shape[-2:])
@@ -140,8 +141,8 @@ def network_input(
 
     Args:
         packed: ``(C, h, w)``, what the pipeline hands over, before normalisation.
-        metainfo: of its data sample; padding that the pipeline put at the right and at
-            the bottom is taken off.
+        metainfo: facts of its data sample; padding that the pipeline put at the right
+            and at the bottom is taken off.
         is_bgr: what the pipeline hands over. One that loads files gives BGR; a data set
             that holds arrays, what the preprocessor says by ``exchanges_channels``.
     """

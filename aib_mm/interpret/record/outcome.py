@@ -13,8 +13,9 @@ class Outcome:
         quality: in [0, 1]: whether the class is right; F1 of the boxes (same class,
             IoU of at least 0.5); mean IoU over the classes of the image. None without
             truth.
-        entropy: of the prediction in nats: of the class; mean over boxes of being there
-            or not; mean over pixels of the class. None where nothing is predicted.
+        entropy: doubt of the prediction in nats: about the class; mean over boxes,
+            about being there or not; mean over pixels, about the class. None where
+            nothing is predicted.
     """
 
     predicted: tuple[int, ...]

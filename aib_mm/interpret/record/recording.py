@@ -1,7 +1,7 @@
-"""Collect the attention of any model without changing the model."""
+"""What modules return in forward passes, collected without changing the model."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,26 @@ from aib_mm.attention import attention_modules
 from aib_mm.features import AttentionMaps, WithAttention
 
 AttentionRecord = dict[str, list[tuple[AttentionMaps, ...]]]
+#: Takes a module's name, its positional inputs and its output.
+See = Callable[[str, tuple[Any, ...], Any], None]
+
+
+def watch(modules: Mapping[str, nn.Module], see: See) -> ExitStack:
+    """Call ``see`` after every forward pass of each module.
+
+    Returns:
+        A context manager: when it closes, also after an error, the modules are as they
+        were.
+    """
+    hooks = ExitStack()
+    for name, module in modules.items():
+        # A partial, unlike a closure, is copied with the model that it hangs on.
+        hooks.enter_context(module.register_forward_hook(partial(_tell, see, name)))
+    return hooks
+
+
+def _tell(see: See, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+    see(name, inputs, output)
 
 
 @contextmanager
@@ -27,28 +47,15 @@ def record_attention(model: nn.Module) -> Iterator[AttentionRecord]:
 
     The model is left as it was, also when the block raises.
     """
-    record: AttentionRecord = {}
-    handles = []
-    try:
-        for name, module in attention_modules(model).items():
-            record[name] = []
-            keep = partial(_keep, record[name])
-            handles.append(module.register_forward_hook(keep))
+    modules = attention_modules(model)
+    record: AttentionRecord = {name: [] for name in modules}
+
+    def keep(name: str, inputs: Any, output: WithAttention) -> None:
+        record[name].append(tuple(map(_detached, output.attention)))
+
+    with watch(modules, keep):
         yield record
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def _keep(
-    record: list[tuple[AttentionMaps, ...]],
-    module: nn.Module,
-    inputs: Any,
-    output: WithAttention,
-) -> None:
-    record.append(
-        tuple(
-            AttentionMaps(*(None if x is None else x.detach() for x in maps))
-            for maps in output.attention
-        )
-    )
+def _detached(maps: AttentionMaps) -> AttentionMaps:
+    return AttentionMaps._make(None if x is None else x.detach() for x in maps)

@@ -5,6 +5,7 @@ The windows are those of mmseg, which its models tell by their ``test_cfg``.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ class Windows:
         """The mean of the windows that lie over a position, as mmseg takes the logits.
 
         Args:
-            maps: of each window, ``(..., h, w)``.
+            maps: one for each window, ``(..., h, w)``.
 
         Returns:
             ``(..., H', W')``: the grid of the windows' maps, continued over the input.
@@ -48,7 +49,7 @@ class Windows:
         return mean.view(*total.shape[:-2], *mean.shape[-2:])
 
     def last(self, maps: Sequence[Tensor]) -> Tensor:
-        """As ``average``, with the value of the last window over a position."""
+        """The value of the last window over a position; shapes as in ``average``."""
         whole = maps[0].new_zeros(*maps[0].shape[:-2], *self.size)
         for (top, left, bottom, right), values in zip(self.boxes, maps, strict=True):
             pixels = _nearest(values, (bottom - top, right - left))
@@ -58,19 +59,19 @@ class Windows:
     def join(self, passes: Sequence[Levels]) -> Levels:
         """The attention of all windows, per level.
 
-        Means and stds are averaged. Samples are the last window's: each window drew its
-        own, and the mean of two draws, or of two anchors, is neither.
+        Means, stds and prices are averaged. Samples are the last window's: each window
+        drew its own, and the mean of two draws, or of two anchors, is neither.
         """
         return tuple(self._join(level) for level in zip(*passes, strict=True))
 
     def _join(self, maps: Sequence[AttentionMaps]) -> AttentionMaps:
-        indices = [each.indices for each in maps if each.indices is not None]
-        return AttentionMaps(
-            self.average([each.mean for each in maps]),
-            self.average([each.std for each in maps]),
-            self.last([each.samples for each in maps]),
-            self.last(indices) if indices else None,
-        )
+        joined: dict[str, Any] = {}
+        for name, values in zip(
+            AttentionMaps._fields, zip(*maps, strict=True), strict=True
+        ):
+            join = self.last if name in ('samples', 'indices') else self.average
+            joined[name] = None if values[0] is None else join(values)
+        return AttentionMaps(**joined)
 
     def _grid(self, of_window: Tensor) -> tuple[int, int]:
         top, left, bottom, right = self.boxes[0]
@@ -82,7 +83,7 @@ class Windows:
 
 
 def _nearest(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """As ``F.interpolate(mode='nearest-exact')``, which takes no int64."""
+    """What ``F.interpolate(mode='nearest-exact')`` gives, for int64 too."""
     rows, columns = (
         ((torch.arange(new, device=values.device) + 0.5) * old / new).long()
         for new, old in zip(size, values.shape[-2:], strict=True)

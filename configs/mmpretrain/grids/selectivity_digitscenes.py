@@ -38,14 +38,14 @@ rows = [
         title='scale, beta 0',
         about='No price on information.',
         config=_scale,
-        options=['model.head.aib_loss.type=AIBLoss', 'model.head.aib_loss.beta=0.0'],
+        options=['model.head.aib_loss.beta=0.0'],
     ),
     dict(
         name='scale_beta0.1',
         title='scale, beta 0.1',
         about='Ten times the price on information.',
         config=_scale,
-        options=['model.head.aib_loss.type=AIBLoss', 'model.head.aib_loss.beta=0.1'],
+        options=['model.head.aib_loss.beta=0.1'],
     ),
     dict(
         name='scale_sum',
@@ -53,7 +53,6 @@ rows = [
         about="The divergence summed over the latent, at the paper's beta.",
         config=_scale,
         options=[
-            'model.head.aib_loss.type=AIBLoss',
             'model.head.aib_loss.kl.type=GaussianKL',
             'model.head.aib_loss.kl.reduction=sum',
         ],

@@ -53,12 +53,3 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-
-val_evaluator = [
-    dict(
-        type='CocoMetric',
-        ann_file=f'{data_root}/annotations/instances_val.json',
-        metric='bbox',
-    )
-]
-test_evaluator = val_evaluator

@@ -38,6 +38,3 @@ test_dataloader = dict(
     ),
 )
 val_dataloader = test_dataloader
-
-test_evaluator = [dict(type='Accuracy', topk=(1,))]
-val_evaluator = test_evaluator

@@ -1,6 +1,6 @@
 """The paper's vanilla VGG16 for 32×32 images: all blocks, pooling, one FC layer."""
 
-custom_imports = dict(imports=['aib_mm'], allow_failed_imports=False)
+custom_imports = dict(imports=['aib_mm'])
 
 # The authors' released code: Xavier uniform with gain sqrt(2), BN weight in U(0, 1).
 vgg_init = [

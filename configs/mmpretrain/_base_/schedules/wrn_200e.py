@@ -1,9 +1,7 @@
 """The paper's schedule for WRN on CIFAR (4.1.1): SGD, 0.3-fold at 60, 120 and 180."""
 
 optim_wrapper = dict(
-    optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=5e-4),
-    # For qt: decay would pull an anchor that no position picks to 0.
-    paramwise_cfg=dict(custom_keys={'quantizer.anchors': dict(decay_mult=0.0)}),
+    optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=5e-4)
 )
 param_scheduler = [
     dict(type='MultiStepLR', by_epoch=True, milestones=[60, 120, 180], gamma=0.3)

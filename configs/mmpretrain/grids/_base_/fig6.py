@@ -9,10 +9,7 @@ rows = [
             name=f'beta_{beta}',
             title=f'VGG-aib, beta {beta}',
             config='../{vgg}_aib_{data}.py',
-            options=[
-                'model.head.aib_loss.type=AIBLoss',
-                f'model.head.aib_loss.beta={beta}',
-            ],
+            options=[f'model.head.aib_loss.beta={beta}'],
         )
         for beta in (0, 0.0001, 0.001, 0.01, 0.1, 1)
     ),

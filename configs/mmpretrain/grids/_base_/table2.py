@@ -16,7 +16,6 @@ def _line(name, title, config, options=()):
 
 
 _adversarial = [
-    'model.head.aib_loss.type=AIBLoss',
     'model.head.aib_loss.kl.type=AdversarialKL',
     'model.head.aib_loss.kl.latent_dim={latent_dim}',
 ]

@@ -1,0 +1,182 @@
+"""One training step and one prediction of a model, on a made batch, on the CPU."""
+
+import importlib
+import logging
+from collections.abc import Sequence
+from traceback import walk_tb
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.model import BaseModel
+from mmengine.registry import HOOKS, DefaultScope
+from torch import Tensor, nn
+
+from aib_mm.errors import describe
+from aib_mm.hosts import HOST_PARTS
+from aib_mm.utils.configs import hooks_of, type_name, walk
+
+#: Models that take the batches of a host's ``random_batch``, by their base class.
+_BASES = {
+    'mmpretrain': 'BaseClassifier',
+    'mmdet': 'BaseDetector',
+    'mmseg': 'BaseSegmentor',
+}
+_SMALL, _USUAL, _LARGE = 64, 224, 512
+_BARE = ('torch', 'mmengine', 'mmcv')  # packages of layers that others put together
+
+
+class NotTried(Exception):
+    """No batch can be made for a model; the message says why."""
+
+
+class Step(NamedTuple):
+    """A step that ran: side of its square images, and trained parameters left out.
+
+    ``idle`` are the names of the parameters that got no gradient; ``own`` those of them
+    that belong to parts of aib_mm.
+    """
+
+    side: int
+    idle: Sequence[str]
+    own: Sequence[str]
+
+
+def run_step(cfg: Config, model: nn.Module) -> Step:
+    """Train a model for a step, without an optimizer, and let it predict.
+
+    The images are small; where the model does not take them, they are of its own size.
+
+    Args:
+        cfg: the model's.
+        model: gets random weights: of what its ``init_cfg`` says, nothing is loaded.
+
+    Raises:
+        NotTried: the model is none of a host's for labelled images.
+        Exception: whatever the model raises on images of its own size.
+    """
+    kinds = [(k.__module__.partition('.')[0], k.__name__) for k in type(model).__mro__]
+    host = next((host for host, base in _BASES.items() if (host, base) in kinds), None)
+    if host is None:
+        raise NotTried(f'{type(model).__name__} is no {" or ".join(_BASES.values())}')
+    sides = _sides(cfg, model)
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # every initialised parameter would be a line
+    try:
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or host):
+            _initialise(cfg, model)
+            for side in sides:
+                try:
+                    return _run(cfg, model, host, side)
+                except Exception as error:
+                    if 'gt_' in str(error):  # a map of depth or edges, say
+                        raise NotTried(
+                            f'made images lack what it learns from: {describe(error)}'
+                        ) from error
+                    if side == sides[-1]:
+                        raise
+    finally:
+        logger.setLevel(level)
+    raise AssertionError('there is always a size')
+
+
+def _sides(cfg: Config, model: nn.Module) -> list[int]:
+    """Sides of square images to try: small ones, then what the config trains on."""
+    named = [
+        value
+        for place, value in walk(cfg.get('train_dataloader') or {})
+        if place.rpartition('.')[2] in ('crop_size', 'scale', 'img_scale', 'size')
+    ]
+    built = [m.img_size for m in model.modules() if hasattr(m, 'img_size')]
+    found = []
+    for value in (*built[:1], *named[::-1]):
+        pair = value if isinstance(value, list | tuple) else (value,)
+        if all(isinstance(number, int) for number in pair):
+            found.append(max(pair))
+    own = min(found[0], _LARGE) if found else _USUAL
+    return sorted({min(own, _SMALL), own})
+
+
+def _initialise(cfg: Config, model: BaseModel) -> None:
+    """Random weights, and what a Runner does that some parts cannot do without."""
+    torch.manual_seed(0)
+    counts = dict(iter=0, epoch=0, max_iters=1, max_epochs=1)
+    MessageHub.get_current_instance().update_info_dict(counts)
+    for module in model.modules():
+        init = getattr(module, 'init_cfg', None)
+        inits = init if isinstance(init, list | tuple) else [init]
+        if any(type_name(one).startswith('Pretrained') for one in inits):
+            module.init_cfg = None
+    model.init_weights()
+    for hook in hooks_of(cfg):
+        if type_name(hook) == 'AIBLossHook':
+            HOOKS.build(hook).before_train(SimpleNamespace(model=model))
+
+
+def _run(cfg: Config, model: BaseModel, host: str, side: int) -> Step:
+    model.train()
+    model.zero_grad()
+    data = model.data_preprocessor(_batch(cfg, model, host, side), training=True)
+    total, _ = model.parse_losses(model(**data, mode='loss'))
+    total.backward()
+    parameters = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    idle = [name for name, parameter in parameters if parameter.grad is None]
+    model.eval()
+    with torch.no_grad():
+        model.test_step(_batch(cfg, model, host, side))
+    return Step(side, idle, [name for name in idle if _owner(model, name) == 'aib_mm'])
+
+
+def _batch(cfg: Config, model: nn.Module, host: str, side: int) -> dict[str, Any]:
+    """Two images with labels that every head of the model has a class for."""
+    part = importlib.import_module(f'{HOST_PARTS[host]}.random_batch')
+    counts = [getattr(module, 'num_classes', None) for module in model.modules()]
+    # An RPN has one class, a backbone without a classifier -1.
+    classes = min((n for n in counts if isinstance(n, int) and n > 1), default=1)
+    batch = part.random_batch(2, (side, side), classes)
+    mean = getattr(model.data_preprocessor, 'mean', None)
+    channels = 3 if mean is None else len(mean)
+    channels = (cfg.model.get('backbone') or {}).get('in_channels', channels)
+    order = [channel % 3 for channel in range(channels)]
+    batch['inputs'] = [image[order] for image in batch['inputs']]
+    return batch
+
+
+def _owner(model: nn.Module, parameter: str) -> str:
+    """Package of the innermost part that holds a parameter, bare layers apart."""
+    owner, module = '', model
+    for key in parameter.split('.'):
+        package = type(module).__module__.partition('.')[0]
+        owner = owner if package in _BARE else package
+        module = getattr(module, key)
+    return owner
+
+
+def failure_of(error: Exception, model: nn.Module) -> tuple[str, str]:
+    """Where a step failed and why; and the remedy, '' where none is certain.
+
+    The place is that of the innermost module at work.
+    """
+    names = {module: f'model.{name}' for name, module in model.named_modules()}
+    at_work = [
+        frame
+        for frame, _ in walk_tb(error.__traceback__)
+        if isinstance(frame.f_locals.get('self'), nn.Module)
+        and frame.f_locals['self'] in names
+    ]
+    if not at_work:
+        return describe(error), ''
+    layer, x = at_work[-1].f_locals['self'], at_work[-1].f_locals.get('input')
+    place = names[layer].rstrip('.')
+    if not isinstance(x, Tensor) or next(layer.children(), None) is not None:
+        return f'{place}: {describe(error)}', ''
+    problem = f'{place}, {layer}, gets {tuple(x.shape)}: {describe(error)}'
+    flat = hasattr(layer, 'in_features')
+    wanted = layer.in_features if flat else getattr(layer, 'in_channels', None)
+    found = x.shape[-1 if flat else 1]
+    if wanted in (None, found):
+        return problem, ''
+    return problem, f'make {wanted} there {found}, or what comes before it {wanted}'

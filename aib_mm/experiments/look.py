@@ -1,0 +1,192 @@
+"""The program behind ``tools/visualize_attention.py``: images, pictures and a page."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+
+from aib_mm.apis import AttentionInferencer, InferenceError
+from aib_mm.diagnosis.configs import load_config
+from aib_mm.errors import UsageError
+from aib_mm.experiments.progress import make_console, make_progress, say
+from aib_mm.interpret.draw.sheet import draw_sheet
+from aib_mm.interpret.draw.writer import PAGE
+from aib_mm.interpret.record.inputs import Failure, Item
+from aib_mm.interpret.result import AttentionResult
+from aib_mm.training.checkpoint import CheckpointError
+from aib_mm.training.toolkits import toolkit_of
+
+_LINES = 10  # of progress, where there is no terminal
+
+
+@dataclass(frozen=True)
+class LookOptions:
+    """What is looked at, and what is written of it.
+
+    Attributes:
+        config: a config file; ``cfg_options`` are settings that it gets.
+        checkpoint: file or address of its weights.
+        images: files and folders; none with ``split``.
+        split: ``'train'``, ``'val'`` or ``'test'`` of the config.
+        out: folder to write.
+        limit: at most so many images, spread evenly.
+        batch: images of one size that the model gets at once.
+        level: index of the attention's level; None is the mean of all.
+        range: ends of the colours of mean and samples, see ``ResultWriter``.
+        score: least score of boxes that count as found.
+        right_from, page_images: what ``ResultWriter`` takes.
+        sheet: so many images in one picture; None draws none.
+        device: where the model runs.
+        seed: start of the samples.
+    """
+
+    config: str
+    cfg_options: Sequence[str]
+    checkpoint: str
+    images: Sequence[Path]
+    split: str | None
+    out: Path
+    limit: int | None
+    batch: int
+    level: int | None
+    range: tuple[float, float] | None
+    score: float
+    right_from: float
+    page_images: int
+    sheet: int | None
+    device: str
+    seed: int
+
+
+def look(options: LookOptions) -> int:
+    """Do as the options say; 1 if some images could not be used.
+
+    Raises:
+        UsageError: an option that does not fit the others, the config or the machine.
+        CheckpointError: an unusable checkpoint, or one that lacks weights.
+    """
+    _check(options)
+    begin = time.perf_counter()
+    inferencer = _build(options)
+    items = _items(inferencer, options)
+    count = min(options.limit or len(items), len(items))
+    items = [items[i * len(items) // count] for i in range(count)]
+    loaded = time.perf_counter()
+    writer = inferencer.writer(
+        options.out,
+        value_range=options.range,
+        page_images=options.page_images,
+        right_from=options.right_from,
+        title=f'{Path(options.config).stem}: what it looks at',
+    )
+    failures: list[Failure] = []
+    first: list[AttentionResult] = []
+    results = inferencer.stream(items, options.batch, options.seed)
+    try:
+        with writer:
+            for result in _counted(results, len(items)):
+                writer.add(result)
+                if isinstance(result, Failure):
+                    failures.append(result)
+                elif len(first) < (options.sheet or 0):
+                    first.append(result)
+    except InferenceError as error:
+        raise UsageError(f'{options.config}: {error}') from error
+    if first:
+        drawn = [inferencer.draw(result) for result in first]
+        draw_sheet(options.out / 'sheet.png', first, drawn, options.range)
+    took = time.perf_counter() - loaded
+    print(
+        f'{len(items)} images in {took:.1f} s: model {inferencer.model_seconds:.1f} s, '
+        f'drawing and writing {writer.seconds:.1f} s beside it; before that '
+        f'{loaded - begin:.1f} s to load the model and list the images'
+    )
+    print(f'page: {options.out / PAGE}')
+    for failure in failures:
+        reason = f'{failure.name} was left out: {failure.reason}'
+        print(f'visualize_attention.py: {reason}', file=sys.stderr)
+    return int(bool(failures))
+
+
+def _check(options: LookOptions) -> None:
+    if bool(options.images) == (options.split is not None):
+        raise UsageError('give either images or folders, or --split')
+    for path in options.images:
+        if not path.exists():
+            raise UsageError(f'image or folder {path} does not exist')
+    out = options.out
+    there = next(path for path in (out, *out.parents) if path.exists())
+    if not there.is_dir():
+        raise UsageError(f'--out {out}: {there} is no folder; name another one')
+    if options.range is not None and not options.range[0] < options.range[1]:
+        raise UsageError(f'--range LOW must be less than HIGH, got {options.range}')
+
+
+def _build(options: LookOptions) -> AttentionInferencer:
+    cfg = load_config(options.config, options.cfg_options)
+    toolkit_of(cfg)
+    if cfg.get('test_dataloader') is None:
+        raise UsageError(
+            f'config {options.config} has no test_dataloader, whose pipeline is needed'
+        )
+    _check_device(options.device)
+    level = 'mean' if options.level is None else options.level
+    try:
+        return AttentionInferencer(
+            cfg,
+            options.checkpoint,
+            options.device,
+            level=level,
+            min_score=options.score,
+        )
+    except CheckpointError:
+        raise
+    except ValueError as error:  # no attention, or a part that cannot be built
+        raise UsageError(f'{options.config}: {error}') from error
+
+
+def _check_device(name: str) -> None:
+    """A tensor can be made there, before anything is loaded.
+
+    Raises:
+        UsageError: there is no such device, or it cannot be used.
+    """
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition('\n')[0]
+        raise UsageError(
+            f'--device {name} cannot be used here, take cpu: {reason}'
+        ) from error
+
+
+def _items(inferencer: AttentionInferencer, options: LookOptions) -> list[Item]:
+    if options.split is None:
+        return inferencer.items(options.images)
+    try:
+        return inferencer.split_items(options.split)
+    except URLError:  # has a message of its own
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f'--split {options.split} of {options.config}: {error}'
+        ) from error
+
+
+def _counted(
+    results: Iterable[AttentionResult | Failure], total: int
+) -> Iterator[AttentionResult | Failure]:
+    """The results, with a bar on a terminal and a few lines elsewhere."""
+    console = make_console()
+    with make_progress(console) as bars:
+        task = bars.add_task('images', total=total)
+        for done, result in enumerate(results, 1):
+            yield result
+            bars.advance(task)
+            due = done * _LINES // total > (done - 1) * _LINES // total
+            if due and not console.is_terminal:
+                say(console, f'{done} of {total} images')

@@ -1,0 +1,247 @@
+"""The paper's Table 8: does attention stay where it is on edited images?"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aib_mm.diagnosis.configs import load_config
+from aib_mm.errors import UsageError
+from aib_mm.experiments.maps.data import DatasetImages, loads_bgr
+from aib_mm.experiments.maps.model import OWN, MapModel
+from aib_mm.experiments.maps.options import TableOptions
+from aib_mm.experiments.maps.report import Report
+from aib_mm.experiments.maps.subjects import Arrays, Batch, Subject, read_subjects
+from aib_mm.experiments.progress import make_console, make_progress
+from aib_mm.interpret.measure.consistency import (
+    consistency_area,
+    consistency_curve,
+    consistency_score,
+    map_similarity,
+)
+from aib_mm.interpret.measure.edits import (
+    ColorBlock,
+    Edit,
+    HighFrequencies,
+    LowFrequencies,
+    Patch,
+    generator_for,
+)
+from aib_mm.interpret.record.class_activation import check_library
+from aib_mm.utils.libraries import MissingLibraryError
+from aib_mm.utils.tables import Column, Table, percent_cell
+
+#: What is kept of the images as they are.
+ORIGINALS = ('labels', 'predicted', 'maps')
+#: Thresholds of the curve in the JSON.
+CURVE = [round(0.01 * step, 2) for step in range(101)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterpretabilityOptions(TableOptions):
+    """What Table 8 is told: the options of ``tools/interpretability.py``.
+
+    ``cam_method`` and ``cam_layer`` are for models without attention; ``sizes`` are in
+    pixels, ``high`` and ``low`` radii in cycles per image.
+    """
+
+    sizes: Sequence[int]
+    patches_from: str | None
+    patch_fit: str
+    high: Sequence[float]
+    low: Sequence[float]
+    clip: bool
+    threshold: Sequence[float]
+    normalization: str
+    cam_method: str
+    cam_layer: str | None
+
+
+def interpretability(options: InterpretabilityOptions) -> None:
+    """Measure what is not measured yet, print and write the tables.
+
+    Raises:
+        UsageError: an option that does not fit the others or a model.
+        CheckpointError: an unusable checkpoint, or one that lacks weights.
+    """
+    console = make_console()
+    progress = make_progress(console)
+    wanted = partial(_wanted, options)
+    layers = dict.fromkeys(options.titles, options.cam_layer)
+    models = read_subjects(options, progress, wanted, layers)
+    # All of them are tried before any is measured.
+    edits = {title: _edits(options, found[0]) for title, found in models.items()}
+    with progress:
+        figures = {
+            title: [_figures(subject, edits[title], options) for subject in subjects]
+            for title, subjects in models.items()
+        }
+    report = Report(
+        'interpretability',
+        _tables(figures, options.threshold),
+        _notes(options, figures),
+        dict(options.about(), curve_thresholds=CURVE),
+        dict(models=figures),
+    )
+    report.show(console)
+    print(report.write(Path(options.out)))
+
+
+def _wanted(options: InterpretabilityOptions, model: MapModel) -> list[str]:
+    if model.attends:
+        return [OWN]
+    try:
+        check_library()
+    except MissingLibraryError as error:
+        raise UsageError(f'{model.cfg.filename} has no attention; {error}') from error
+    return [options.cam_method]
+
+
+def _edits(options: InterpretabilityOptions, subject: Subject) -> list[Edit]:
+    """The columns of the table, in its order, each tried on the first image."""
+    cfg = subject.model.cfg
+    edits: list[Edit] = [ColorBlock(size) for size in options.sizes]
+    if options.patches_from is not None:
+        other = load_config(options.patches_from, None)
+        source = DatasetImages(other, flip=loads_bgr(other) != loads_bgr(cfg))
+        edits += [Patch(size, source, options.patch_fit) for size in options.sizes]
+    edits += [HighFrequencies(radius, options.clip) for radius in options.high]
+    edits += [LowFrequencies(radius, options.clip) for radius in options.low]
+    if not edits:
+        raise UsageError('no edits: give at least one of --sizes, --high and --low')
+    batch, indices = next(subject.batches(1))
+    for edit in edits:
+        try:
+            _edited(batch, indices, edit, options.seed)
+        except ValueError as error:
+            name = f'{edit.name} of the images of {cfg.filename}'
+            raise UsageError(f'{name}: {error}') from error
+    return edits
+
+
+def _edited(batch: Batch, indices: Sequence[int], edit: Edit, seed: int) -> Batch:
+    """The batch with its images edited."""
+    inputs = [
+        edit(image.float(), generator_for(seed, edit.name, index))
+        for image, index in zip(batch['inputs'], indices, strict=True)
+    ]
+    return dict(batch, inputs=inputs)
+
+
+def _figures(
+    subject: Subject, edits: Sequence[Edit], options: InterpretabilityOptions
+) -> dict[str, Any]:
+    """All figures of a checkpoint, shares in [0, 1]; NaN where a score is none."""
+    model, (name,) = subject.model, subject.maps
+    identity = [model.identity(name)]
+
+    def look(batch: Batch, indices: Sequence[int]) -> dict[str, Tensor]:
+        found = model.look(name, batch, indices)
+        return {key: getattr(found, key) for key in ORIGINALS}
+
+    def compare(edit: Edit, batch: Batch, indices: Sequence[int]) -> dict[str, Tensor]:
+        batch = _edited(batch, indices, edit, options.seed)
+        found = model.look(name, batch, indices)
+        maps = originals['maps'][np.searchsorted(subject.indices, indices)]
+        similarity = map_similarity(
+            torch.from_numpy(maps), found.maps, options.normalization
+        )
+        return dict(predicted=found.predicted, similarity=similarity)
+
+    originals = subject.kept('originals', identity, ORIGINALS, look)
+    edited = {
+        edit.name: subject.kept(
+            'edited',
+            [*identity, _identity(edit), options.normalization],
+            ['predicted', 'similarity'],
+            partial(compare, edit),
+            label=edit.name,
+        )
+        for edit in edits
+    }
+    return dict(
+        checkpoint=model.checkpoint,
+        maps=model.words(name),
+        images=len(originals['labels']),
+        accuracy=_share(originals['predicted'] == originals['labels']),
+        edits={
+            name: _figures_of(arrays, originals, options.threshold)
+            for name, arrays in edited.items()
+        },
+    )
+
+
+def _identity(edit: Edit) -> list[Any]:
+    """What an edit is, in plain containers."""
+    settings = vars(edit).values()
+    return [edit.name, *(getattr(value, 'identity', value) for value in settings)]
+
+
+def _figures_of(
+    edited: Arrays, originals: Arrays, thresholds: Sequence[float]
+) -> dict[str, Any]:
+    """What a checkpoint makes of an edit of the images."""
+    same = edited['predicted'] == originals['predicted']
+    pair = torch.from_numpy(edited['similarity']), torch.from_numpy(same)
+    return dict(
+        accuracy=_share(edited['predicted'] == originals['labels']),
+        prediction_consistent=_share(same),
+        score={str(t): consistency_score(*pair, t) for t in thresholds},
+        area=consistency_area(*pair),
+        curve=consistency_curve(*pair, CURVE),
+    )
+
+
+def _score(threshold: str, figures: Mapping[str, Any]) -> float:
+    return figures['score'][threshold]
+
+
+def _share(flags: np.ndarray) -> float:
+    return float(flags.mean())
+
+
+def _tables(
+    models: Mapping[str, Sequence[Mapping[str, Any]]], thresholds: Sequence[float]
+) -> dict[str, Table]:
+    """By title; a row a model, a column an edit; percent, mean ± standard deviation.
+
+    A checkpoint of which no prediction is consistent has no score, and is left out.
+    """
+
+    def table(value: Callable[[Mapping[str, Any]], float], *more: str) -> Table:
+        rows = []
+        for title, checkpoints in models.items():
+            every = [
+                [*(found[key] for key in more), *map(value, found['edits'].values())]
+                for found in checkpoints
+            ]
+            rows.append([title, *map(percent_cell, zip(*every, strict=True))])
+        names = next(iter(models.values()))[0]['edits']
+        return Table([Column(head) for head in ('model', *more, *names)], rows)
+
+    scores = {
+        f'Interpretability score, %, threshold {t:g}': table(partial(_score, str(t)))
+        for t in thresholds
+    }
+    return scores | {
+        'Area under the score over all thresholds, %': table(itemgetter('area')),
+        'Consistent predictions, %': table(
+            itemgetter('prediction_consistent'), 'accuracy'
+        ),
+    }
+
+
+def _notes(options: InterpretabilityOptions, models: Mapping[str, Any]) -> list[str]:
+    counts = sorted({found['images'] for model in models.values() for found in model})
+    maps = '; '.join(f'{title}: {found[0]["maps"]}' for title, found in models.items())
+    return [
+        f'{", ".join(map(str, counts))} images, seed {options.seed}; maps normalised: '
+        f'{options.normalization}; mean attention and mean latent.',
+        f'Maps: {maps}.',
+    ]

@@ -1,0 +1,161 @@
+"""A self-contained HTML page of images and of what models attended to in them.
+
+One file without any reference to another: pictures, styles and the small script are in
+it. Knows no model and no host.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from aib_mm.interpret.draw import pictures
+from aib_mm.interpret.draw.cases import MEASURES, Case, Range, Tile, tile_ranges
+from aib_mm.interpret.record.inputs import Failure
+from aib_mm.utils.files import write_atomically
+from aib_mm.utils.tables import Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """One model's part of the page.
+
+    Attributes:
+        title: heading, or ''.
+        about: one or two sentences under it, or ''.
+        cases: shown in full, in the order given.
+        num_right, num_wrong: of all images that the model was tested on; given, right
+            and wrong cases stand apart.
+        shared: cases to compare between models; the same images for each model.
+    """
+
+    title: str
+    about: str
+    cases: Sequence[Case]
+    num_right: int | None = None
+    num_wrong: int | None = None
+    shared: Sequence[Case] = ()
+
+    @property
+    def right(self) -> list[Case]:
+        """The cases predicted right."""
+        return [case for case in self.cases if case.right]
+
+    @property
+    def wrong(self) -> list[Case]:
+        """The cases predicted wrong."""
+        return [case for case in self.cases if case.right is False]
+
+    @property
+    def tiles(self) -> list[Tile]:
+        """Those of its cases, whose colours mean the same."""
+        return [tile for case in self.cases for tile in case.tiles]
+
+
+def write_page(
+    path: Path,
+    *,
+    title: str,
+    lead: str,
+    sections: Sequence[Section],
+    classes: Sequence[str],
+    table: Table | None = None,
+    notes: Sequence[str] = (),
+    failures: Sequence[Failure] = (),
+    value_range: Range | None = None,
+) -> None:
+    """Write the page to ``path``.
+
+    Args:
+        path: file; its folder is made if need be.
+        title: heading of the page.
+        lead: what one sees.
+        sections: one for each model.
+        classes: their names; a class without one is shown as its number.
+        table: the results.
+        notes: sentences under the table.
+        failures: images that could not be loaded.
+        value_range: ends of the colours of the attention; by default those of all
+            maps.
+
+    Raises:
+        ValueError: ``shared`` images that differ between sections.
+    """
+    # Here, as importing it takes as long as half of this package.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    _check_shared(sections)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    cases = list(chain.from_iterable(section.cases for section in sections))
+    shown = [*cases, *chain.from_iterable(section.shared for section in sections)]
+    tiles = list(chain.from_iterable(case.tiles for case in shown))
+    # What macros see too.
+    environment.globals.update(
+        vars(pictures), tile_ranges=tile_ranges, **_labels(cases, classes)
+    )
+    text = environment.get_template('page.html').render(
+        title=title,
+        lead=lead,
+        sections=sections,
+        table=table,
+        notes=notes,
+        failures=failures,
+        tiles=tiles,
+        outlined=any(case.outline for case in shown),
+        attention_range=tile_ranges(tiles, value_range).get('attention'),
+    )
+    write_atomically(path, text)
+
+
+def _labels(cases: Sequence[Case], classes: Sequence[str]) -> dict[str, Any]:
+    """What cases are told apart by: their classes, measures and verdicts."""
+
+    def named(labels: Iterable[int]) -> list[tuple[int, str]]:
+        return [(i, class_name(i)) for i in sorted(set(labels))]
+
+    def class_name(index: int) -> str:
+        return classes[index] if 0 <= index < len(classes) else str(index)
+
+    consistency = [case.measures.get('consistency') for case in cases]
+    third = thirds([None if isinstance(one, str) else one for one in consistency])
+    return dict(
+        class_name=class_name,
+        true_classes=named(i for case in cases for i in case.true or ()),
+        predicted_classes=named(i for case in cases for i in case.predicted),
+        judged=any(case.right is not None for case in cases),
+        MEASURES=MEASURES,
+        measured=[name for name in MEASURES if any(name in c.measures for c in cases)],
+        third=dict(zip(map(id, cases), third, strict=True)),
+        id=id,
+    )
+
+
+def thirds(values: Sequence[float | None]) -> list[int | None]:
+    """The third of all values that each is in, from 0, the lowest; None of None.
+
+    What the page prints alike is in one third: the highest that any of it is in.
+    """
+    printed = [None if one is None else float(f'{one:.4g}') for one in values]
+    known = sorted(one for one in printed if one is not None)
+    return [
+        None if one is None else 3 * (bisect_right(known, one) - 1) // len(known)
+        for one in printed
+    ]
+
+
+def _check_shared(sections: Sequence[Section]) -> None:
+    names = [[case.name for case in section.shared] for section in sections]
+    for section, shared in zip(sections, names, strict=True):
+        if shared != names[0]:
+            raise ValueError(
+                f'shared images of {section.title!r} are {shared}, those of '
+                f'{sections[0].title!r} are {names[0]}: give the same to all models'
+            )

@@ -1,0 +1,31 @@
+"""The narrow Faster R-CNN with AIB attention on the FPN's maps and Gaussian latents."""
+
+_base_ = 'faster_rcnn_r18-narrow.py'
+
+custom_imports = dict(imports=['aib_mm'])
+
+model = dict(
+    neck=dict(
+        _delete_=True,  # it is held by the attention now
+        type='AIBAttention',
+        in_channels={{_base_.channels}},
+        train_samples=1,
+        test_samples=4,
+        pre_neck={{_base_.model.neck}},
+    ),
+    roi_head=dict(
+        type='GaussianRoIHead',
+        bbox_head=dict(
+            type='GaussianBBoxHead',
+            train_samples=1,
+            test_samples=1,
+            aib_loss=dict(
+                type='AIBLoss',
+                beta=0.01,
+                vq_weight=0.4,
+                commit_weight=0.1,
+                attention_price=0.0,
+            ),
+        ),
+    ),
+)

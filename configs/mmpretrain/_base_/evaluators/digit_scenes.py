@@ -1,0 +1,4 @@
+"""Evaluators of DigitScenes."""
+
+test_evaluator = [dict(type='Accuracy', topk=(1,))]
+val_evaluator = test_evaluator

@@ -1,0 +1,450 @@
+"""The page: what is on it, that nothing else is, and the numbers and colours of it."""
+
+import base64
+import dataclasses
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from aib_mm.interpret.draw.cases import KINDS, MEASURES, Case, Tile, tile_ranges
+from aib_mm.interpret.draw.page import Section, thirds, write_page
+from aib_mm.interpret.draw.pictures import (
+    SCALES,
+    image_uri,
+    map_uri,
+    number,
+    outline,
+    outline_uri,
+    range_ends,
+    shrink,
+)
+from aib_mm.interpret.record.inputs import Failure
+from aib_mm.utils.tables import Column, Table
+
+CLASSES = ('cat', 'dog', '<i>&')
+EVIL = '<script>alert("x")</script>'
+
+
+def make_case(name='test/1', label=0, predicted=0, attention=True, **changes):
+    rng = np.random.default_rng(len(name))
+    mask = np.zeros((8, 8), bool)
+    mask[2:4, 3:6] = True
+    tiles = [
+        Tile('mean', np.linspace(0.1, 0.9, 16).reshape(4, 4)),
+        Tile('std', np.full((4, 4), 0.03)),
+    ]
+    case = Case(
+        name=name,
+        photo=image_uri(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)),
+        shape=(8, 8),
+        predicted=[predicted],
+        true=[label],
+        right=predicted == label,
+        tiles=tiles if attention else (),
+        outline=outline_uri(mask),
+        scores=[(predicted, 0.8), ((predicted + 1) % 3, 0.1)],
+        measures={'on the digit': '21 %'},
+    )
+    return dataclasses.replace(case, **changes)
+
+
+def quantized(case):
+    levels = np.array([0.25, 0.5])[np.arange(16) % 2].reshape(4, 4)
+    tile = Tile('quantized', levels, '2 anchors')
+    return dataclasses.replace(case, tiles=[*case.tiles, tile])
+
+
+def make_sections(change=lambda case: case, **kwargs):
+    cases = [
+        make_case('test/1', **kwargs),
+        make_case('test/2', label=1, predicted=2, **kwargs),
+        make_case('test/3', label=2, predicted=2, **kwargs),
+    ]
+    return [Section('VGG-aib', 'About it.', [*map(change, cases)], 1580, 420)]
+
+
+def write(path, sections, **kwargs):
+    settings = dict(
+        title='Where it looks',
+        lead='Digits on photographs.',
+        table=Table([Column('model', ''), Column('error %', 'Of all.')], [['a', '2']]),
+        notes=['One seed.'],
+        sections=sections,
+        classes=CLASSES,
+        value_range=(0.0, 1.0),
+    )
+    write_page(path, **(settings | kwargs))
+    return path.read_text(encoding='utf-8')
+
+
+def write_folder(path, *cases, **kwargs):
+    """As the page of a folder: one section, no table, colours of all maps."""
+    settings = dict(table=None, notes=(), value_range=None)
+    return write(path, [Section('', '', cases)], **(settings | kwargs))
+
+
+class Page(HTMLParser):
+    """Elements with their attributes; checks that they are nested properly."""
+
+    VOID = frozenset({'br', 'img', 'input', 'meta'})
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self._open = [], []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def all(self, tag, css_class=None):
+        return [
+            attrs
+            for name, attrs in self.elements
+            if name == tag and css_class in (None, *attrs.get('class', '').split())
+        ]
+
+
+def decode(uri):
+    head, data = uri.split(',')
+    assert head == 'data:image/png;base64'
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def test_every_case_is_a_card_with_its_pictures(tmp_path):
+    page = Page(write(tmp_path / 'r.html', make_sections(quantized)))
+    cards = page.all('article', 'card')
+    assert [(card['data-verdict'], card['data-true']) for card in cards] == [
+        ('right', '0'),
+        ('right', '2'),
+        ('wrong', '1'),
+    ]
+    pictures = page.all('img')
+    assert len(pictures) == 3 * 4
+    assert [decode(p['src']).size for p in pictures[:4]] == [(8, 8)] + [(4, 4)] * 3
+    assert [p['alt'] for p in pictures[:4]] == [
+        'Image test/1',
+        'Mean of the attention, from 0.1 to 0.9',
+        'Standard deviation of the attention, from 0.03 to 0.03',
+        'A sample of the attention, quantised, from 0.25 to 0.5',
+    ]
+
+
+def test_a_card_says_what_was_predicted_how_surely_and_what_was_measured(tmp_path):
+    text = write(tmp_path / 'r.html', make_sections(quantized))
+    first, second = re.findall('<article.*?</article>', text, re.DOTALL)[::2]
+    assert '✓ predicted <b>cat</b>, is <b>cat</b>' in first
+    assert '✗ predicted <b>&lt;i&gt;&amp;</b>, is <b>dog</b>' in second
+    assert re.findall(r'<th scope="row">(.*?)</th>', first) == ['cat', 'dog']
+    assert re.findall(r'<td>([\d.]+)</td>', first) == ['0.80', '0.10']
+    assert re.findall(r'width: ([\d.]+)%', first) == ['80.0', '10.0']
+    assert first.count('<tr class="true">') == 1 and '<tr class="true">' not in second
+    assert re.search(r'on the digit\s*<b>21 %</b>', first)
+    assert 'quantised<br>0.25–0.5<br><span>2 anchors</span>' in first
+
+
+def test_counts_are_of_all_images(tmp_path):
+    text = write(tmp_path / 'r.html', make_sections())
+    assert 'Predicted right <small>2 of 1,580</small>' in text
+    assert 'Predicted wrong <small>1 of 420</small>' in text
+
+
+def test_only_what_a_model_has_is_shown(tmp_path):
+    plain = write(tmp_path / 'r.html', make_sections())
+    assert 'quantised' not in plain and 'no attention' not in plain
+    vanilla = write(tmp_path / 'r.html', make_sections(attention=False))
+    assert vanilla.count('no attention') == 1
+    page = Page(vanilla)
+    assert len(page.all('article', 'card')) == len(page.all('img')) == 3
+    assert page.all('div', 'legend') == []  # no legend of what is not shown
+
+
+def test_no_cases_are_said(tmp_path):
+    sections = [Section('m', '', [make_case()], num_right=1, num_wrong=0)]
+    text = write(tmp_path / 'r.html', sections)
+    assert re.search(r'Predicted wrong <small>0 of 0</small></h3>\s*<p[^>]*>None', text)
+
+
+def test_page_refers_to_nothing_outside(tmp_path):
+    sections = make_sections(quantized)
+    sections = [dataclasses.replace(sections[0], shared=sections[0].cases)]
+    text = write(tmp_path / 'r.html', sections)
+    page = Page(text)
+    for _, attributes in page.elements:
+        for name in ('src', 'href', 'data', 'action', 'srcset'):
+            value = attributes.get(name, '#')
+            assert value.startswith(('data:image/png;base64,', '#')), value
+    assert page.all('link') == []
+    bare = re.sub(r'base64,[\w+/=]+', '', text)
+    assert '//' not in bare and '@import' not in bare
+    assert set(re.findall(r'url\((.{11})', bare)) == {'data:image/'}
+
+
+def test_everything_is_escaped(tmp_path):
+    cases = [
+        make_case(EVIL, label=2, measures={EVIL: EVIL, 'quality': 0.5}),
+        dataclasses.replace(make_case(EVIL), true=[1, 7], predicted=[1, 7]),
+    ]
+    cases[0].tiles.append(Tile('quantized', np.zeros((2, 2)), EVIL))
+    text = write(
+        tmp_path / 'r.html',
+        [Section(EVIL, EVIL, cases, 1, 1, shared=cases)],
+        title=EVIL,
+        lead=EVIL,
+        notes=[EVIL],
+        table=Table([Column(EVIL, EVIL)], [[EVIL]]),
+        failures=[Failure(EVIL, EVIL)],
+    )
+    assert 'alert(' in text
+    assert '<script>alert' not in text
+    assert '<i>&' not in text and '&lt;i&gt;&amp;' in text
+    page = Page(text)
+    assert len(page.all('script')) == 1
+    right, wrong = page.all('article')
+    assert json.loads(wrong['data-measures']) == {EVIL: EVIL, 'quality': 0.5}
+    assert (right['data-predicted'], right['data-true']) == ('1 7', '1 7')
+    assert '<option value="7">7</option>' in text  # a class without a name
+
+
+def test_tables_have_scopes_and_controls_have_labels(tmp_path):
+    sections = make_sections(quantized)
+    shared = [dataclasses.replace(sections[0], shared=sections[0].cases)]
+    page = Page(write(tmp_path / 'r.html', shared))
+    assert all(head.get('scope') in ('row', 'col') for head in page.all('th'))
+    assert all(picture['alt'] for picture in page.all('img'))
+    assert page.all('html') == [{'lang': 'en'}]
+
+
+def test_the_same_images_stand_under_every_model(tmp_path):
+    (first,) = make_sections()
+    (second,) = make_sections(attention=False)
+    shared = [
+        dataclasses.replace(section, title=title, shared=section.cases)
+        for title, section in (('first', first), ('second', second))
+    ]
+    text = write(tmp_path / 'r.html', shared)
+    head, *rows = re.findall('<tr>.*?</tr>', text.partition('class="shared"')[2], re.S)
+    assert re.findall(r'is <b>(\w+|&.*?)</b>', head) == ['cat', 'dog', '&lt;i&gt;&amp;']
+    assert [row.count('Mean of the attention') for row in rows[:2]] == [3, 0]
+    assert [row.count('no attention') for row in rows[:2]] == [0, 3]
+    assert [rows[0].count(sign) for sign in '✓✗'] == [2, 1]
+    assert rows[1].count('<small>0.80</small>') == 3
+
+
+def test_what_can_be_filtered_and_shown_is_there_to_choose(tmp_path):
+    def controls(*args):
+        page = Page(write_folder(tmp_path / 'r.html', *args))
+        return [
+            {one['name'] for one in page.all(tag) if one.get('name') != 'viewport'}
+            for tag in ('select', 'input')
+        ]
+
+    known = make_case(measures=dict(consistency=0.5))
+    bare = dataclasses.replace(
+        make_case(attention=False), true=None, right=None, outline=''
+    )
+    samples = [Tile('mean', np.eye(2)), Tile('sample_1', np.eye(2))]
+    unknown = dataclasses.replace(bare, tiles=samples)
+    everything = {'verdict', 'true', 'predicted', 'third', 'sort'}
+    assert controls(known) == [everything, {'over', 'outline'}]
+    assert controls(unknown) == [{'predicted'}, {'over', 'samples'}]
+    assert controls(bare) == [{'predicted'}, set()]
+
+
+def test_numbers_are_explained_where_they_stand(tmp_path):
+    text = write_folder(tmp_path / 'r.html', make_case(measures=dict(quality=0.12345)))
+    assert re.search(r'quality\s*<b>0.1235?</b>', text)
+    assert f'<dt>quality</dt><dd>{MEASURES["quality"].meaning}</dd>' in text
+    assert MEASURES['total_bits'].meaning not in text
+    assert '<option value="-quality">quality, highest first</option>' in text
+    text = write(tmp_path / 'r.html', make_sections())
+    assert '<dt>error %</dt><dd>Of all.</dd>' in text and '<dt>model</dt>' not in text
+
+
+def test_colours_are_those_of_all_images(tmp_path):
+    low = make_case(tiles=[Tile('mean', np.full((1, 1), -2.0))])
+    high = make_case(
+        tiles=[
+            Tile('sample_1', np.full((1, 1), 0.5)),
+            Tile('std', np.full((1, 1), 3.0)),
+            Tile('bits', np.ones((1, 1))),
+        ]
+    )
+    text = write_folder(tmp_path / 'p.html', low, high)
+    legends = re.findall(
+        r'class="legend">.*?<span>([-\d.]+)</span>.*?<span>([-\d.]+)</span>\n</div>',
+        text,
+        re.DOTALL,
+    )
+    assert legends == [('-2', '0.5'), ('0', '3'), ('0', '1')]
+    first, second = (decode(p['src']) for p in Page(text).all('img')[1::2][:2])
+    assert first.convert('RGB').getpixel((0, 0)) != second.convert('RGB').getpixel(
+        (0, 0)
+    )
+
+
+def test_std_scale_of_a_model_ends_at_its_own_largest(tmp_path):
+    (first,) = make_sections()
+    tiles = [Tile('std', np.full((4, 4), 0.25))]
+    second = dataclasses.replace(first, cases=[make_case(tiles=tiles)])
+    text = write(tmp_path / 'r.html', [first, second])
+    legends = re.findall(
+        r'attention: std</span>\s*<span>0</span>.*?>([\d.]+)<', text, re.S
+    )
+    assert legends == ['0.03', '0.25']
+    assert tile_ranges(first.tiles, (0.0, 1.0)) == {
+        'attention': (0.0, 1.0),
+        'std': (0.0, 0.03),
+    }
+
+
+def test_every_kind_of_map_has_a_scale():
+    assert {kind.scale for kind in KINDS.values()} == set(SCALES)
+
+
+def test_a_title_may_be_left_out_and_failures_are_named(tmp_path):
+    text = write_folder(tmp_path / 'p.html', failures=[Failure('a.png', 'broken')])
+    assert '1 could not be used' in text and '<b>a.png</b>: broken' in text
+    assert '<h2>' not in text and Page(text).all('article') == []
+
+
+def test_same_input_same_bytes(tmp_path):
+    first = write(tmp_path / 'a.html', make_sections(quantized))
+    second = write(tmp_path / 'b.html', make_sections(quantized))
+    assert first == second
+
+
+def test_image_survives():
+    image = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    assert np.array_equal(np.asarray(decode(image_uri(image))), image)
+
+
+def test_large_images_are_made_small():
+    uri = image_uri(np.zeros((60, 200, 3), np.uint8), 50)
+    head, data = uri.split(',')
+    assert head == 'data:image/jpeg;base64'
+    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (50, 15)
+
+
+def test_map_is_coloured_by_the_whole_range_and_clipped():
+    values = np.array([[-1.5, -1.0, 0.0], [1.0, 2.0, -0.5]])
+    picture = np.asarray(decode(map_uri(values, (-1.0, 1.0), 'viridis')).convert('RGB'))
+    colors = matplotlib.colormaps['viridis']
+    expected = [0, 0, 128, 255, 255, 64]
+    for pixel, index in zip(picture.reshape(-1, 3), expected, strict=True):
+        assert pixel.tolist() == [round(255 * c) for c in colors(index)[:3]]
+
+
+def test_map_without_range_is_the_lowest_colour():
+    picture = decode(map_uri(np.zeros((2, 2)), (0.0, 0.0), 'magma')).convert('RGB')
+    assert len(picture.getcolors()) == 1
+
+
+@pytest.mark.parametrize(
+    ('pixels', 'edges'),
+    [
+        ([(0, 0)], {'M0 0h1', 'M0 1h1', 'M0 0v1', 'M1 0v1'}),
+        (
+            [(1, 1), (1, 2)],
+            {'M1 1h1', 'M2 1h1', 'M1 2h1', 'M2 2h1', 'M1 1v1', 'M3 1v1'},
+        ),
+        ([], set()),
+    ],
+)
+def test_outline_is_the_border_of_the_pixels(pixels, edges):
+    mask = np.zeros((3, 3), bool)
+    for pixel in pixels:
+        mask[pixel] = True
+    assert set(re.findall(r'M\d+ \d+[hv]1', outline(mask))) == edges
+
+
+def test_outline_lies_over_the_whole_image():
+    head, data = outline_uri(np.eye(3, 5, dtype=bool)).split(',')
+    drawing = base64.b64decode(data).decode()
+    assert head == 'data:image/svg+xml;base64' and 'viewBox="0 0 5 3"' in drawing
+    assert outline(np.eye(3, 5, dtype=bool)) in drawing
+
+
+def test_thirds_of_the_consistency(tmp_path):
+    values = [0.9, 0.1, None, 0.5, 0.7, 0.2, 0.3]
+    assert thirds(values) == [2, 0, None, 1, 2, 0, 1]
+    # The page prints 1 of all four: they cannot be in two thirds.
+    assert thirds([0.5, 1 - 1e-9, 1.0, 1 - 6e-16, 1.0, 0.4]) == [0, 2, 2, 2, 2, 0]
+    assert thirds([]) == [] and thirds([None]) == [None] and thirds([0.3]) == [0]
+    measured = [{} if value is None else dict(consistency=value) for value in values]
+    cases = [make_case(measures=measures) for measures in measured]
+    cards = Page(write_folder(tmp_path / 'p.html', *cases)).all('article')
+    assert [card.get('data-third') for card in cards] == [*'20', None, *'1201']
+
+
+def test_numbers_are_for_people(tmp_path):
+    assert [number(v) for v in (164_712.3, 1647.4, 0.00012345, 1.0, 9999.7)] == [
+        '164,712',
+        '1647',
+        '0.0001234',
+        '1',
+        '10,000',
+    ]
+    assert range_ends(3.96e-24, 1.0) == ['0', '1']
+    assert range_ends(0.0039, 0.729, 3) == ['0.0039', '0.729']
+    assert range_ends(-2.0, 1e-3) == ['-2', '0']
+    assert range_ends(19.4, 4970.3) == ['19', '4,970']
+    assert range_ends(0.0, 0.0) == ['0', '0']
+    noise = make_case(tiles=[Tile('std', np.array([[7e-23, 0.0004]]))])
+    text = write_folder(tmp_path / 'p.html', noise)
+    assert 'std<br>0–0.0004<' in text
+    assert 'alt="Standard deviation of the attention, from 0 to 0.0004"' in text
+
+
+def test_maps_are_made_small():
+    values = np.arange(128.0 * 256, dtype=np.float32).reshape(128, 256)
+    small = shrink(values)
+    assert small.shape == (32, 64)
+    assert small[0, 0] == pytest.approx(values[:4, :4].mean())
+    assert set(shrink(values, smooth=False).flat) <= set(values.flat)
+    assert shrink(values[:3, :5]).shape == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ('make', 'message'),
+    [
+        (lambda: image_uri(np.zeros((8, 8, 3))), 'uint8, got .8, 8, 3. float64'),
+        (lambda: image_uri(np.zeros((8, 8), np.uint8)), 'must be .H, W, 3'),
+        (
+            lambda: Tile('mean', np.zeros((1, 4, 4))),
+            r'mean must be \(h, w\)',
+        ),
+        (lambda: Tile('other', np.zeros((4, 4))), r"one of \['mean', .* got 'other'"),
+    ],
+)
+def test_what_does_not_fit_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_shared_images_must_be_the_same(tmp_path):
+    sections = [
+        Section('a', '', [], 1, 0, shared=[make_case('test/1')]),
+        Section('b', '', [], 1, 0, shared=[make_case('test/2')]),
+    ]
+    with pytest.raises(ValueError, match=r"'b' are \['test/2'\], those of 'a'"):
+        write(tmp_path / 'r.html', sections)
+
+
+def test_row_of_wrong_length_is_named():
+    with pytest.raises(ValueError, match=r"row \['a'\] has 1 cells, .* 2 columns"):
+        Table([Column('x', ''), Column('y', '')], [['a']])
