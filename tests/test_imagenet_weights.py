@@ -221,7 +221,8 @@ def test_unusable_files(config, tmp_path: Path, capsys) -> None:
     text = refused(capsys, tmp_path / 'cut.pth', target, '--model', config)
     assert 'cut.pth cannot be read' in text
     text = refused(capsys, tmp_path / 'cut.pth', target, '--model', tmp_path / 'no.py')
-    assert 'no.py does not resolve' in text
+    assert 'no.py cannot be built: FileNotFoundError' in text
+    assert f'python -m aib_mm doctor {tmp_path / "no.py"} says more' in text
     source = save(host(), tmp_path / 'published.pth')
     text = refused(capsys, source, tmp_path, '--model', config)
     assert f'{tmp_path} cannot be written' in text

@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+from aib_mm import register
 from aib_mm.classification.backbones.resnet_stage import ResNetStage
-from aib_mm.diagnosis.check import check_config
+from aib_mm.errors import describe
 from aib_mm.training.checkpoint import CheckpointError
 from aib_mm.training.checkpoint_keys import read_state_dict
 from aib_mm.utils.files import write_atomically
@@ -123,15 +126,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         '--model', required=True, metavar='CONFIG', help='config of the model'
     )
     options = parser.parse_args(argv)
-    built = check_config(options.model)
-    if built.module is None:
-        return _refuse(f'{options.model} {built.problem}; {built.remedy}')
+    try:
+        cfg = Config.fromfile(options.model, import_custom_modules=False)
+        register(cfg)
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+            model = MODELS.build(cfg.model)
+    except Exception as error:  # configs run code, so anything may come
+        return _refuse(
+            f'{options.model} cannot be built: {describe(error)}; python -m aib_mm '
+            f'doctor {options.model} says more'
+        )
     try:
         source = read_state_dict(options.src)
     except CheckpointError as error:
         return _refuse(str(error))
     try:
-        split = split_weights(built.module, source)
+        split = split_weights(model, source)
     except CheckpointError as error:
         return _refuse(f'checkpoint {options.src} {error}')
     meta = dict(source=str(options.src), model=str(options.model))

@@ -71,6 +71,8 @@ def run_demo(options: DemoOptions) -> int:
     """
     started = time.perf_counter()
     console = make_console()
+    out = Path(options.out).resolve()
+    say(console, f'results go to {out}')
     device = _check_machine(options.device)
     rows = read_rows([*map(str, map(shipped, GRIDS))], options.models, '--models')
     data = _make_data(options, console)
@@ -81,7 +83,6 @@ def run_demo(options: DemoOptions) -> int:
         device=device,
     )
     facts = dict(data=about['data']['sha256'], leaves=f'test/{CASES}')
-    out = Path(options.out).resolve()
     with locked(out):
         runs = plan(configs, options.seeds, out, **facts)
         # Side by side small models leave less idle than with many threads each.
@@ -151,10 +152,12 @@ def _check_machine(device: str) -> str:
 
 def _make_data(options: DemoOptions, console: Console) -> Path:
     spec = digitscenes.DigitScenesSpec(train=options.train, test=options.test)
-    usual = 'data/digitscenes'
-    if spec != digitscenes.DigitScenesSpec():
-        usual += f'-{options.train}-{options.test}'
-    root = Path(options.data or usual).resolve()
+    root = options.data
+    if root is None:
+        root = 'data/digitscenes'
+        if spec != digitscenes.DigitScenesSpec():
+            root += f'-{options.train}-{options.test}'
+    root = Path(root).resolve()
     say(console, f'DigitScenes in {root}')
     try:
         digitscenes.generate(root, spec, [PART], progress=console.is_terminal)
