@@ -45,6 +45,12 @@ def build(config: Path) -> nn.Module:
         model = MODELS.build(cfg.model)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            std = 0.02 if len(module.weight) == 1 else 0.3
-            nn.init.normal_(module.weight, std=std)
+            # Without a mean, else all images get one class; and of a size that keeps
+            # values from growing layer by layer: scores in their hundreds show the
+            # rounding of one machine in every figure.
+            weight = torch.randn_like(module.weight).flatten(1)
+            weight -= weight.mean(dim=1, keepdim=True)
+            gain = 1.0 if len(weight) == 1 else 2**0.5
+            std = gain / weight.shape[1] ** 0.5
+            module.weight.data = (std * weight).view_as(module.weight)
     return model

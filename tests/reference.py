@@ -54,13 +54,19 @@ def energy(attention: Tensor, mask: Tensor) -> float:
     return inside / total
 
 
-def iou(attention: Tensor, mask: Tensor, threshold: float) -> float:
-    """Of one map's positions at ``threshold`` of its range or above, and one mask."""
+def iou(
+    attention: Tensor, mask: Tensor, threshold: float, rounding: float = 0.0
+) -> float:
+    """Of one map's positions at ``threshold`` of its range or above, and one mask.
+
+    A position may miss the threshold by ``rounding``, a share of the largest magnitude.
+    """
     values = attention.flatten().tolist()
     low, high = min(values), max(values)
+    missed = rounding * max(abs(low), abs(high))
     shared = either = 0
     for value, on_object in zip(values, mask.flatten().tolist(), strict=True):
-        held = value - low >= threshold * (high - low)
+        held = value - low >= threshold * (high - low) - missed
         shared += held and on_object
         either += held or on_object
     return shared / either

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cifar_files import environment, write_cifar10
 from mmengine.config import Config
+from PIL import Image
 from runner_logs import own_loggers
 
 from aib_mm.cli import train as program
@@ -83,7 +84,7 @@ CLASSIFICATION = [
         r'\[32, 64\]',
         'set shared=False',
     ),
-    (BACKBONE.format('depth=19'), 'model.backbone.depth', 'depth=19', 'correct the'),
+    (BACKBONE.format('depth=19'), 'model.backbone.depth', 'depth=19', 'invalid depth'),
     (
         BACKBONE.format("type='ResNetCIFAR'"),
         'model.backbone.type',
@@ -92,7 +93,7 @@ CLASSIFICATION = [
     ),
     (
         BACKBONE.format("init_cfg=dict(type='Pretrained', checkpoint='gone.pth')"),
-        'model.backbone',
+        'model.backbone.init_cfg.checkpoint',
         r'gone\.pth',
         'can not be found',
     ),
@@ -104,7 +105,7 @@ CLASSIFICATION = [
     ),
     (
         'model = dict(head=None, backbone=None)',
-        'model.backbone',
+        'model.backbone or head',
         'None is where',
         'a dict',
     ),
@@ -122,27 +123,9 @@ CLASSIFICATION = [
     ),
     (
         HEAD.format("aib_loss=dict(kl=dict(type='AdversarialKL', latent_dim=7))"),
-        'model.head.aib_loss',
-        '"type"',
+        'model.head.aib_loss: ',
+        'latent_dim',
         "every part is a dict with a key 'type'",
-    ),
-    (
-        HEAD.format('num_classes=2'),
-        'model.head.num_classes',
-        'num_classes=2',
-        'make it larger',
-    ),
-    (
-        NECK.format('in_channels=16'),
-        'model.neck',
-        r'in_channels=\[16\]',
-        'set in_channels to those of the backbone',
-    ),
-    (
-        HEAD.format('encoder=dict(in_features=16)'),
-        'model.head.encoder',
-        r'in_features=16',
-        'compare its channels',
     ),
     (
         DATASET.format("type='CIFAR_10'"),
@@ -152,15 +135,32 @@ CLASSIFICATION = [
     ),
     (
         DATASET.format("data_root='no_data', download=False"),
-        'train_dataloader.dataset',
+        'train_dataloader.dataset: UncheckedCIFAR10',
         'no_data',
-        'correct the value',
+        'you can specify `download=True`',
     ),
     (
         DATASET.format("pipeline=[dict(type='RandomCrp')]"),
         'train_dataloader.dataset.pipeline.0.type',
         "'RandomCrp'",
         "did you mean 'RandomCrop'?",
+    ),
+    (  # another of the type stands before it
+        DATASET.format(
+            "pipeline=[dict(type='RandomFlip', prob=0.5), "
+            "dict(type='RandomFlip', prob=0.5, direction='up')]"
+        ),
+        'train_dataloader.dataset.pipeline.1',
+        'direction=up',
+        'valid_directions',
+    ),
+    (  # the same in a variable that nothing reads, and in another split
+        "flip = dict(type='RandomFlip', probe=0.5)\n"
+        'test_dataloader = dict(dataset=dict(pipeline=[flip]))\n'
+        'train_dataloader = dict(dataset=dict(pipeline=[flip]))',
+        ' train_dataloader.dataset.pipeline.0.probe',
+        "no argument 'probe'",
+        "did you mean 'prob'?",
     ),
     (
         'train_dataloader = dict(batchsize=4)',
@@ -228,6 +228,20 @@ CLASSIFICATION = [
         'config',
         'no_such_library',
         'repair custom_imports',
+    ),
+]
+# What is built and fails at work: the error of the host, as it is.
+AT_WORK = [
+    (HEAD.format('num_classes=2'), IndexError, 'Target .* is out of bounds'),
+    (
+        NECK.format('in_channels=16'),
+        ValueError,
+        r'in_channels=\[16\].*set in_channels to those of the backbone',
+    ),
+    (
+        HEAD.format('encoder=dict(in_features=16)'),
+        RuntimeError,
+        'shapes cannot be multiplied',
     ),
 ]
 DETECTION = [
@@ -369,11 +383,77 @@ def test_place_value_and_remedy_are_the_last_word(
     assert re.search(re.escape(remedy) if '?' in remedy else remedy, said), said
 
 
+@pytest.mark.parametrize(('code', 'kind', 'message'), AT_WORK)
+def test_an_error_at_work_is_the_hosts(
+    code: str,
+    kind: type[Exception],
+    message: str,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip('mmpretrain')
+    monkeypatch.chdir(data)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    path = write(tmp_path, 'classification', code)
+    with pytest.raises(kind, match=message):
+        program.main([str(path), '--no-validate', '--work-dir', str(tmp_path)])
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_missing_images_are_those_of_the_split_that_runs(
+    split: str,
+    workers: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip('mmpretrain')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    for name in {'train', 'val', 'test'} - {split}:
+        Image.new('RGB', (32, 32)).save(tmp_path / f'{name}.png')
+    code = "read = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]\n"
+    for name in ('train', 'val', 'test'):
+        (tmp_path / f'{name}.txt').write_text(f'{name}.png 1\n' * 10)
+        code += (
+            f'{name}_dataloader = dict(num_workers={workers}, dataset=dict(_delete_='
+            f"True, type='CustomDataset', ann_file='{name}.txt', pipeline=read))\n"
+        )
+    code += 'train_cfg = dict(max_epochs=1)\n'
+    path = write(tmp_path, 'classification', code)
+    assert program.main([str(path), '--check-data', 'off']) == 1
+    said = capsys.readouterr().err
+    assert last_line(said).startswith(
+        f'train.py: error: config {path}: {split}_dataloader: FileNotFoundError: '
+    )
+    assert f'{split}.png' in last_line(said)
+    assert 'Traceback' in said
+
+
+def test_lists_that_came_from_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip('mmseg')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    cfg = Config.fromfile(BASES['segmentation'])
+    crop = dict(type='RandomCrop', crop_size=(8, 8))
+    cfg.train_dataloader.dataset.pipeline = [crop]
+    path = tmp_path / 'config.json'
+    cfg.dump(path)
+    assert program.main([str(path), '--check-data', 'off', '--no-validate']) == 2
+    said = last_line(capsys.readouterr().err)
+    assert 'train_dataloader.dataset.pipeline.0: RandomCrop(crop_size=[8, 8])' in said
+    assert '.json files have lists where Python has tuples: write the config' in said
+
+
 @pytest.mark.parametrize(
     ('option', 'message', 'traceback'),
     [
         ('model.backbone.depth=19', r'model\.backbone\.depth: .*depth=19', False),
-        ('model.head.num_classes=2', r'model\.head\.num_classes: .*beyond', True),
+        ('model.head.num_classes=2', r'^IndexError: Target \d is out of bounds', True),
     ],
 )
 def test_a_real_command_ends_with_the_line(

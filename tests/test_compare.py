@@ -193,17 +193,90 @@ def test_vanilla_detector_lacks_exactly_what_is_declared(detector, repo, capsys)
     assert printed.endswith('\nthe checkpoint fits\n')
 
 
-def test_other_detector_does_not_fit(detector, capsys):
-    config = detector / 'other.py'
-    config.write_text(
-        "_base_ = 'vanilla.py'\n"
-        'model = dict(roi_head=dict(bbox_head=dict(num_classes=7)))\n'
+def compare(folder: Path, change: str, capsys) -> tuple[int, str]:
+    """Exit code and report for a changed config against the detector's checkpoint."""
+    config = folder / 'other.py'
+    config.write_text(f"_base_ = 'vanilla.py'\nmodel = dict({change})\n")
+    code = main(['compare', str(config), str(folder / 'vanilla.pth')])
+    return code, capsys.readouterr().out
+
+
+def test_other_classes_differ_in_the_predictor_alone(detector, capsys):
+    change = 'roi_head=dict(bbox_head=dict(num_classes=3))'
+    code, printed = compare(detector, change, capsys)
+    assert code == 0
+    apart = printed.partition('of another shape, in the predictor: 4\n')[2]
+    key = 'roi_head.bbox_head.fc_cls.bias'
+    assert f'  {key}: [81] in the checkpoint, [4] in the model\n' in apart
+    assert '\nof another shape: 0\n' in printed
+    assert printed.endswith(
+        'the checkpoint fits; the predictor differs: normal for other classes\n'
     )
-    assert main(['compare', str(config), str(detector / 'vanilla.pth')]) == 1
-    assert (
-        'roi_head.bbox_head.fc_cls.bias: [81] in the checkpoint, [8] in the model'
-        in capsys.readouterr().out
-    )
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        'roi_head=dict(bbox_head=dict(num_classes=3, fc_out_channels=512))',
+        'roi_head=dict(bbox_head=dict(reg_class_agnostic=True, num_classes=3))',
+        'rpn_head=dict(anchor_generator=dict(ratios=[0.5, 1.0]))',
+    ],
+)
+def test_other_detector_does_not_fit(change, detector, capsys):
+    code, printed = compare(detector, change, capsys)
+    assert code == 1
+    assert not re.search(r'^of another shape: 0$', printed, flags=re.MULTILINE)
+    assert printed.endswith('the checkpoint does not fit\n')
+
+
+class Predictor(nn.Module):
+    """A hidden layer, and one of ``rows(num_classes)`` outputs for the classes."""
+
+    def __init__(self, num_classes: int, hidden: int = 6, rows=lambda n: n) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.hidden = nn.Linear(4, hidden)
+        self.out = nn.Conv2d(hidden, rows(num_classes), 1)
+
+
+@pytest.mark.parametrize(
+    ('rows', 'explained'),
+    [
+        (lambda n: n, True),
+        (lambda n: n + 1, True),  # and a background
+        (lambda n: 9 * n, True),  # RetinaNet's anchors
+        (lambda n: 3 * (n + 5), True),  # YOLO's
+        (lambda n: n + 7, False),
+    ],
+)
+def test_rows_that_the_number_of_classes_explains(rows, explained):
+    model = nn.Sequential(Predictor(20, rows=rows))
+    state = nn.Sequential(Predictor(80, rows=rows)).state_dict()
+    report = compare_keys(model, state)
+    assert report.fits == explained
+    found = report.predictor if explained else report.mismatched
+    assert [one.key for one in found] == ['0.out.weight', '0.out.bias']
+
+
+def test_a_head_of_another_width_is_no_predictor():
+    model = nn.Sequential(Predictor(3))
+    report = compare_keys(model, nn.Sequential(Predictor(80, hidden=9)).state_dict())
+    assert not report.fits
+    assert '0.out.weight' in [one.key for one in report.mismatched]
+
+
+def test_a_classifier_of_other_classes():
+    pytest.importorskip('mmpretrain')
+    from aib_mm import AIBClsHead
+
+    encoder = dict(type='GaussianEncoder', in_features=4)
+    heads = [nn.Sequential(AIBClsHead(n, encoder, latent_dim=6)) for n in (10, 3)]
+    report = compare_keys(heads[1], heads[0].state_dict())
+    assert report.fits and report.mismatched == []
+    assert [one.key for one in report.predictor] == [
+        '0.decoder.layers.2.weight',
+        '0.decoder.layers.2.bias',
+    ]
 
 
 @pytest.mark.parametrize(

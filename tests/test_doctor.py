@@ -1,5 +1,6 @@
 """``python -m aib_mm doctor``: its report, its remedies and its exit code."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,17 @@ default_scope = 'mmengine'
 model = dict(type='AIBAttention', in_channels=4)
 """
 CLASSIFIER = "default_scope = 'mmpretrain'\nmodel = dict(type='ImageClassifier', {})"
+RESNET = "type='ResNet_CIFAR', depth=18, stem_channels=8, base_channels=2"
+VIT = (
+    "type='VisionTransformer', img_size=32, patch_size=8, arch=dict(embed_dims=16, "
+    'num_layers=1, num_heads=2, feedforward_channels=16)'
+)
+CONVNEXT = "type='ConvNeXt', arch=dict(depths=[1, 1, 1, 1], channels=[8, 8, 8, 16])"
+ATTENDED = """backbone=dict({backbone}),
+    neck=dict({neck}),
+    head=dict(type='AIBClsHead', num_classes=3, latent_dim=4,
+        encoder=dict(type='GaussianEncoder', in_features={features}))"""
+NECK = "type='AIBAttention', in_channels={}"
 
 
 def write(folder: Path, text: str, name: str = 'config.py') -> Path:
@@ -25,15 +37,30 @@ def write(folder: Path, text: str, name: str = 'config.py') -> Path:
     return path
 
 
+def attended(
+    folder: Path,
+    backbone: str = RESNET,
+    neck: str = NECK.format(16),
+    features: int = 16,
+) -> Path:
+    """A classifier of 16 channels behind its backbone, with the attention's parts."""
+    parts = ATTENDED.format(backbone=backbone, neck=neck, features=features)
+    return write(folder, CLASSIFIER.format(parts))
+
+
 def test_all_is_well_in_this_environment(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = write(tmp_path, TINY)
+    config = attended(tmp_path)
     assert main(['doctor', str(config)]) == 0
     out = capsys.readouterr().out
     assert "[ok]     mmcv's ops load and run" in out
     assert 'host mmpretrain: registered by aib_mm.classification' in out
-    assert 'AIBAttention builds' in out
+    assert re.search(
+        r'ImageClassifier builds, [\d,]+ parameters; one training step and one '
+        r'prediction on images of 64x64\n',
+        out,
+    )
     assert out.rstrip().endswith('all is well')
 
 
@@ -41,9 +68,10 @@ def test_a_hosts_config_resolves_and_builds(tmp_path: Path) -> None:
     base = "_base_ = 'mmpretrain::resnet/resnet18_8xb16_cifar10.py'"
     result = check_config(write(tmp_path, base))
     assert result.error is None, result.problem
-    assert result.model == 'ImageClassifier'
+    assert type(result.module).__name__ == 'ImageClassifier'
     # ResNet-18 with CIFAR's 3x3 stem: 11,168,832 weights and a 512 -> 10 classifier.
-    assert result.parameters == 11_168_832 + 512 * 10 + 10
+    count = sum(parameter.numel() for parameter in result.module.parameters())
+    assert count == 11_168_832 + 512 * 10 + 10
 
 
 @pytest.mark.parametrize(
@@ -66,13 +94,22 @@ def test_a_hosts_config_resolves_and_builds(tmp_path: Path) -> None:
             "model.backbone.type: 'ResNot' is not in the mmpretrain::model registry",
             "did you mean 'ResNet'?",
         ),
-        (CLASSIFIER.format('backbone=dict(depth=18)'), '"type"', "a key 'type'"),
+        (
+            CLASSIFIER.format('backbone=dict(depth=18)'),
+            "model.backbone: {'depth': 18} is where a part belongs",
+            "a key 'type'",
+        ),
         (
             "default_scope = 'mmnope'\nmodel = dict(type='X')",
             "'X' is not in the",
             "default_scope is 'mmnope', which is not installed",
         ),
-        (TINY.replace('4', '-4'), '-4', 'correct the value'),
+        (
+            TINY.replace('4', '-4'),
+            'model.in_channels: AIBAttention(in_channels=-4) does not build: '
+            'ValueError: in_channels must be an integer >= 1, got -4',
+            '',
+        ),
     ],
 )
 def test_each_failure_has_its_remedy(
@@ -109,6 +146,136 @@ def test_mmseg_under_the_name_that_onedl_does_not_use(
 def test_a_file_that_is_no_config(tmp_path: Path) -> None:
     result = check_config(write(tmp_path, '', 'notes.txt'))
     assert "check the name's ending" in result.remedy
+
+
+@pytest.mark.parametrize(
+    ('changes', 'problem', 'remedy'),
+    [
+        (
+            dict(neck=NECK.format(8)),
+            r'neck: .*in_channels=\[8\]\) got features with channels \[16\]',
+            'set in_channels to those of the backbone',
+        ),
+        (
+            dict(features=8),
+            r'head\.encoder\.fc, Linear\(in_features=8, .* gets \(2, 16\)',
+            'remedy: make 8 there 16, or what comes before it 8',
+        ),
+        (
+            dict(backbone=RESNET + ', out_indices=(2, 3)'),
+            r'neck: .* features with channels \[8, 16\]',
+            'set in_channels to those of the backbone',
+        ),
+        (
+            dict(backbone=VIT),
+            r'neck: .* got features of \[\(2, 16\)\]',
+            "out_type='featmap'",
+        ),
+        (
+            dict(backbone=VIT + ", out_type='raw'"),
+            r'neck: .* got features of \[\(2, 17, 16\)\]',
+            "out_type='featmap'",
+        ),
+        (
+            dict(backbone=CONVNEXT),
+            r'neck: .* got features of \[\(2, 16\)\]',
+            'gap_before_final_norm=False',
+        ),
+    ],
+)
+def test_a_model_that_builds_and_does_not_run(
+    changes: dict,
+    problem: str,
+    remedy: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(['doctor', str(attended(tmp_path, **changes))]) == 1
+    out = capsys.readouterr().out
+    assert 'ImageClassifier builds, ' in out
+    assert re.search(f'; but a step on made images fails: model.{problem}', out), out
+    assert remedy in out
+    assert out.endswith('1 failed\n')
+
+
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        VIT + ", out_type='featmap'",
+        CONVNEXT + ', gap_before_final_norm=False',
+        RESNET + ', in_channels=4',
+        RESNET + ", init_cfg=dict(type='Pretrained', checkpoint='gone.pth')",
+    ],
+)
+def test_the_same_models_set_right_run(backbone: str, tmp_path: Path) -> None:
+    assert main(['doctor', str(attended(tmp_path, backbone))]) == 0
+
+
+def test_own_parameters_without_a_gradient_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The head sees the last level alone, so that the first one's branch is idle."""
+    neck = NECK.format([8, 16]) + ', shared=False'
+    path = attended(tmp_path, RESNET + ', out_indices=(2, 3)', neck)
+    assert main(['doctor', str(path)]) == 1
+    named = 'no gradient: 4 parameters, neck.branches.0.mean_conv.weight, '
+    assert f'[failed] {named}' in capsys.readouterr().out
+
+
+def test_a_hosts_parameters_without_a_gradient_are_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = (
+        f"backbone=dict({RESNET}, out_indices=(1,)), neck=dict(type='GlobalAverage"
+        "Pooling'), head=dict(type='LinearClsHead', num_classes=3, in_channels=4)"
+    )
+    assert main(['doctor', str(write(tmp_path, CLASSIFIER.format(parts)))]) == 0
+    named = 'no gradient: 30 parameters, backbone.layer3.0.conv1.weight, '
+    assert f'[note]   {named}' in capsys.readouterr().out
+
+
+def test_a_model_that_is_not_tried_is_not_well(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(['doctor', str(write(tmp_path, TINY))]) == 0
+    out = capsys.readouterr().out
+    assert '[open]   ' in out and 'AIBAttention builds' in out
+    assert 'no step was tried: AIBAttention is no BaseClassifier' in out
+    assert out.endswith('nothing failed, not all was tried\n')
+
+
+def test_a_model_that_cannot_load_its_weights_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
+) -> None:
+    from mmpretrain.models.backbones import ResNet_CIFAR
+
+    def fail(self: ResNet_CIFAR) -> None:
+        raise OSError('no route to host')
+
+    monkeypatch.setattr(ResNet_CIFAR, 'init_weights', fail)
+    assert main(['doctor', str(attended(tmp_path))]) == 1
+    assert 'OSError: no route to host' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('wrong', [False, True])
+@pytest.mark.parametrize(
+    ('config', 'channels'),
+    [
+        ('mmdet/faster_rcnn_r18-narrow_aib_qt_digitscenes.py', 7),
+        ('mmseg/upernet_beit-narrow_aib_qt_digitscenes.py', [7, 7, 7, 7]),
+    ],
+)
+def test_other_hosts_models(
+    config: str, channels: object, wrong: bool, repo: Path, tmp_path: Path, capsys
+) -> None:
+    pytest.importorskip(config.partition('/')[0])
+    text = f'_base_ = {str(repo / "configs" / config)!r}\n'
+    if wrong:
+        text += f'model = dict(neck=dict(in_channels={channels}))\n'
+    assert main(['doctor', str(write(tmp_path, text))]) == int(wrong)
+    out = capsys.readouterr().out
+    ran = 'one training step and one prediction on images of 64x64'
+    assert ('set in_channels to those of the' if wrong else ran) in out
 
 
 def test_the_command_shows_no_traceback_and_fails(tmp_path: Path) -> None:
@@ -183,7 +350,7 @@ def test_a_broken_host_fails_and_an_absent_one_is_a_note(
         'a': hosts.HostState('a', 'aib_mm.a', 'broken', OSError('libfoo.so')),
         'b': hosts.HostState('b', 'aib_mm.b', 'absent'),
     }
-    monkeypatch.setattr(hosts, '_states', states)
+    monkeypatch.setattr(hosts, 'register_hosts', lambda: states)
     broken, absent, none = doctor._check_hosts()
     assert (broken.state, absent.state) == ('failed', 'note')
     assert 'OSError: libfoo.so' in broken.text

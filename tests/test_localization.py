@@ -22,6 +22,7 @@ from aib_mm.interpret import (
     pointing_game,
     resize_map,
 )
+from aib_mm.interpret.ties import ROUNDING
 
 MASK = torch.zeros(1, 4, 4, dtype=torch.bool)
 MASK[0, 1, 1:3] = True
@@ -64,7 +65,8 @@ def test_tied_maxima_count_by_share() -> None:
 def test_iou_equals_the_loop(threshold: float) -> None:
     maps, masks = torch.rand(4, 5, 6).double() - 0.5, torch.rand(4, 5, 6) > 0.7
     expected = [
-        reference.iou(a, m, threshold) for a, m in zip(maps, masks, strict=True)
+        reference.iou(a, m, threshold, ROUNDING)
+        for a, m in zip(maps, masks, strict=True)
     ]
     assert attention_iou(maps, masks, threshold).tolist() == pytest.approx(expected)
 

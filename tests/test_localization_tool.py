@@ -126,7 +126,7 @@ def expected(user: Path, steps: int) -> dict[str, dict[str, float]]:
                 near = dilate(mask[None], 1)[0]
                 one[-1] |= dict(
                     energy=reference.energy(attention, mask),
-                    iou=reference.iou(attention, mask, 0.5),
+                    iou=reference.iou(attention, mask, 0.5, ROUNDING),
                     pointing=(peak & near).sum().item() / peak.sum().item(),
                 )
     return {

@@ -10,7 +10,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help='say which weights of a checkpoint fit the model of a config',
         description='Lists the keys that are new in the model (its classes declare '
         'them), missing, unexpected and of another shape. The exit code is 0 if only '
-        'new keys differ, else 1; 2 if a file cannot be used.',
+        'new keys and a predictor of other classes differ, else 1; 2 if a file cannot '
+        'be used.',
     )
     parser.add_argument('config', help='a config with a model')
     parser.add_argument('checkpoint', help='a checkpoint file or address')

@@ -7,11 +7,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add the sub-command ``doctor``."""
     parser = commands.add_parser(
         'doctor',
-        help='say whether the environment works and whether a config builds',
+        help='say whether the environment works, and whether a config runs a step',
         description='Prints versions, the state of every part, and remedies. '
-        'The exit code is 0 only if nothing failed.',
+        'With a config: whether its model builds, and runs one training step and one '
+        'prediction on made images. The exit code is 0 only if nothing failed.',
     )
-    parser.add_argument('config', nargs='?', help='a config to resolve and build')
+    parser.add_argument('config', nargs='?', help='a config to try')
     parser.add_argument(
         '--traceback', action='store_true', help="show errors' whole traceback"
     )

@@ -60,18 +60,12 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     return found.options
 
 
-def load_config(path: str, options: Mapping[str, Any] | Sequence[str] | None) -> Config:
-    """Read a config, merge ``--cfg-options`` into it, register what it needs.
-
-    Args:
-        path: a config file.
-        options: ``KEY=VALUE`` texts, or values by their keys.
+def read_config(path: str) -> Config:
+    """Read a config as it stands; what it needs is not registered.
 
     Raises:
-        UsageError: the file is missing or no config, or an option does not fit it.
+        UsageError: the file is missing or no config.
     """
-    if not isinstance(options, Mapping):
-        options = parse_options(options or ())
     if not Path(path).is_file():
         folder = Path(path).absolute().parent
         names = [one.name for one in folder.glob('*')]
@@ -88,6 +82,22 @@ def load_config(path: str, options: Mapping[str, Any] | Sequence[str] | None) ->
             f'config {path} sets {misspelt[0]!r}, which nothing reads; did you mean '
             f'{misspelt[1]!r}?'
         )
+    return cfg
+
+
+def load_config(path: str, options: Mapping[str, Any] | Sequence[str] | None) -> Config:
+    """Read a config, merge ``--cfg-options`` into it, register what it needs.
+
+    Args:
+        path: a config file.
+        options: ``KEY=VALUE`` texts, or values by their keys.
+
+    Raises:
+        UsageError: the file is missing or no config, or an option does not fit it.
+    """
+    if not isinstance(options, Mapping):
+        options = parse_options(options or ())
+    cfg = read_config(path)
     if options:
         try:
             cfg.merge_from_dict(options)

@@ -145,21 +145,15 @@ def _place_of(parts: Sequence[Any], nodes: dict[str, Any]) -> str:
         parts: what the builder was given: a part, a part of that part, and so on.
         nodes: the settings to look in.
     """
+    holders = {at: _holder(at, nodes) for at, node in nodes.items() if type_name(node)}
     places = ['']
     for part in parts:
-        same = {
-            at: node
-            for at, node in nodes.items()
-            if type_name(part) and type_name(node) == type_name(part)
-        }
-        holders = {at: _holder(at, nodes) for at in same}
-        inside = [[a for a in same if holders[a] == up] for up in reversed(places)]
-        anywhere = [list(same)] if len(places) == 1 else []
-        for among in (*inside, *anywhere):
-            place = _made_of({at: same[at] for at in among}, part)
-            if place:
-                places.append(place)
-                break
+        same = [at for at in holders if type_name(nodes[at]) == type_name(part)]
+        among = [[at for at in same if holders[at] == up] for up in reversed(places)]
+        if len(places) == 1:
+            among.append(same)
+        found = filter(None, (_made_of(ones, nodes, part) for ones in among))
+        places += list(found)[:1]
     return places[-1]
 
 
@@ -169,7 +163,7 @@ def _holder(place: str, nodes: dict[str, Any]) -> str:
     return max(above, key=len, default='')
 
 
-def _made_of(nodes: dict[str, Any], part: Any) -> str:
+def _made_of(places: Sequence[str], nodes: dict[str, Any], part: dict) -> str:
     """The node that a part was made of, '' if there is none or one of several.
 
     Hosts add to what they build, and change some: it is the fullest one that is equal
@@ -177,12 +171,12 @@ def _made_of(nodes: dict[str, Any], part: Any) -> str:
     """
     equal = [
         at
-        for at, node in nodes.items()
-        if all(key in part and part[key] == value for key, value in node.items())
+        for at in places
+        if all(key in part and part[key] == value for key, value in nodes[at].items())
     ]
     if equal:
         return max(equal, key=lambda at: len(nodes[at]))
-    return next(iter(nodes)) if len(nodes) == 1 else ''
+    return places[0] if len(places) == 1 else ''
 
 
 def _unknown_type(place: str, node: Any, registry: Registry, cfg: Config) -> Cause:

@@ -3,7 +3,7 @@
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mmengine.runner import CheckpointLoader
@@ -39,7 +39,7 @@ class KeyReport:
     missing: Sequence[str]
     unexpected: Sequence[str]
     mismatched: Sequence[Mismatch]
-    predictor: Sequence[Mismatch] = ()
+    predictor: Sequence[Mismatch] = field(default_factory=list)
 
     @property
     def fits(self) -> bool:
@@ -145,17 +145,19 @@ def _of_other_classes(
     by_head: dict[str, list[Mismatch]] = {}
     for one in mismatched:
         heads = [name for name in counts if _is_of(one.key, name)]
-        layer = modules[one.key.rpartition('.')[0]]
-        outputs = one.checkpoint[1:] == one.model[1:]
-        if heads and outputs and isinstance(layer, nn.Linear | nn.Conv2d):
-            by_head.setdefault(max(heads, key=len), []).append(one)
+        by_head.setdefault(max(heads, key=len, default=''), []).append(one)
     return [
         one
-        for head, layers in by_head.items()
-        if counts[head] >= fewest
-        and set.intersection(*(_classes_of(one, counts[head]) for one in layers))
-        for one in layers
+        for head, ones in by_head.items()
+        if counts.get(head, 0) >= fewest
+        and all(isinstance(_layer(modules, o), nn.Linear | nn.Conv2d) for o in ones)
+        and set.intersection(*(_classes_of(o, counts[head]) for o in ones))
+        for one in ones
     ]
+
+
+def _layer(modules: Mapping[str, nn.Module], one: Mismatch) -> nn.Module:
+    return modules[one.key.rpartition('.')[0]]
 
 
 def _classes_of(one: Mismatch, num_classes: int) -> set[int]:
@@ -164,6 +166,8 @@ def _classes_of(one: Mismatch, num_classes: int) -> set[int]:
     A layer has some outputs for each class: those of the data, a background, and in
     YOLO's box and objectness besides.
     """
+    if one.checkpoint[1:] != one.model[1:]:  # another number of inputs
+        return set()
     found = set()
     for others in (0, 1, 5):
         each, rest = divmod(one.model[0], num_classes + others)

@@ -47,7 +47,7 @@ class DemoOptions:
     Attributes:
         models: names of rows of ``GRIDS``.
         device: ``'auto'``, ``'cpu'`` or ``'cuda'``.
-        command: as typed.
+        command: words as typed.
     """
 
     out: str

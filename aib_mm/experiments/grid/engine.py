@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, TextColumn
 
-from aib_mm.diagnosis.configs import load_config
+from aib_mm.diagnosis.configs import read_config
 from aib_mm.errors import describe
 from aib_mm.experiments.grid.guard import interruptible
 from aib_mm.experiments.grid.notes import Result, Run, RunFailed, finished
@@ -44,7 +44,7 @@ def plan(
         path = out / name / f'{name}.py'
         path.parent.mkdir(parents=True, exist_ok=True)
         cfg.dump(str(path))
-        resolved[name] = load_config(str(path), None)
+        resolved[name] = read_config(str(path))
     return [
         Run.of(cfg, name, seed, out / name, **about)
         for seed in dict.fromkeys(seeds)
@@ -58,7 +58,7 @@ class Engine:
     Args:
         results: the runs; filled in.
         out: folder of the files.
-        environment: of the processes.
+        environment: the processes' own.
         table: name of the table's file.
     """
 

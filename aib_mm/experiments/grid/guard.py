@@ -16,7 +16,7 @@ def usable_cores() -> int:
 
 
 def environment_of(jobs: int) -> dict[str, str]:
-    """That of the processes: each gets its share of the cores, unless the user says."""
+    """Variables of the processes; each gets its share of the cores, unless told."""
     threads = max(1, usable_cores() // jobs)
     environment = {'OMP_NUM_THREADS': str(threads), **os.environ}
     environment.setdefault('MKL_NUM_THREADS', environment['OMP_NUM_THREADS'])

@@ -22,8 +22,8 @@ class GridOptions:
     """The options of ``tools/grid.py``, by their names.
 
     Attributes:
-        title: of each, ``NAME=TITLE``.
-        command: as typed.
+        title: entries ``NAME=TITLE``.
+        command: words as typed.
     """
 
     configs: Sequence[str]

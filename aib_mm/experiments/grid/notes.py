@@ -46,12 +46,12 @@ class Run:
     """What is trained, tested, and where.
 
     Attributes:
-        name: of the config.
+        name: the config's.
         config: the file that the programs get: the resolved config.
         work_dir: folder of this config and seed.
         training: fingerprint of everything that makes the trained model.
         whole: fingerprint of that and of the test.
-        max_epochs: of the training, None where it counts iterations.
+        max_epochs: epochs of the training, None where it counts iterations.
         batch_size: images of a training iteration, 0 where the config does not say.
         leaves: file in the work folder that the test writes besides its metrics.
     """
@@ -101,7 +101,7 @@ class Run:
 
     @property
     def title(self) -> str:
-        """For people."""
+        """Name for people."""
         return f'{self.name} seed {self.seed}'
 
 

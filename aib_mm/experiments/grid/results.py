@@ -45,13 +45,13 @@ class GridResults:
     """The runs of a grid and what became of each.
 
     Attributes:
-        titles: of each config by its name, in the order of the table.
+        titles: the configs' by their names, in the order of the table.
         runs: all that was asked for.
-        command: as typed.
+        command: words as typed.
         jobs, threads: runs side by side, and threads of each.
         metrics: the columns in their order; empty for all that were reported.
         measures: columns instead of metrics and times; one that no run has is left out.
-        heads: of the columns before them: the config, and how many seeds are done.
+        heads: what the columns before them are called: config, number of seeds done.
         about: what else the numbers depend on, for the JSON file.
         remarks: the same in sentences.
     """

@@ -27,7 +27,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from aib_mm.diagnosis.configs import load_config
+from aib_mm.diagnosis.configs import load_config, read_config
 from aib_mm.errors import UsageError
 
 
@@ -36,10 +36,10 @@ class Row:
     """One row of a grid's table.
 
     Attributes:
-        name: of its folder; unique in a grid.
+        name: its folder's; unique in a grid.
         config: path of the config.
         title: in the table.
-        options: as ``--cfg-options`` takes them.
+        options: texts that ``--cfg-options`` takes.
         about: what it is, for people.
         source: file that named it: a grid file, or the config itself.
     """
@@ -78,9 +78,9 @@ def read_rows(
     """The rows of grid files, and one for each other config, in their order.
 
     Args:
-        paths: of configs and grid files.
+        paths: configs and grid files.
         only: names to keep, with ``*`` and ``?`` as in a shell; empty for all.
-        option: that gave these names, for the message.
+        option: what gave these names, for the message.
 
     Raises:
         UsageError: a file that cannot be read, rows that do not fit, or of one name; a
@@ -108,7 +108,7 @@ def _matches(row: Row, only: Sequence[str]) -> bool:
 
 
 def _rows_in(path: str) -> Iterator[Row]:
-    cfg = load_config(path, None)
+    cfg = read_config(path)
     if 'rows' not in cfg:
         name = Path(path).stem
         yield Row(name, path, name, source=path)

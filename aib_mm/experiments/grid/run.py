@@ -38,7 +38,7 @@ class Execution:
     """Trains and tests one run.
 
     Args:
-        environment: of the processes.
+        environment: the processes' own.
     """
 
     def __init__(self, run: Run, environment: Mapping[str, str]) -> None:
