@@ -20,8 +20,8 @@ from torch import distributed
 from torch import multiprocessing as mp
 from torch.utils import benchmark
 
-from aib_mm.experiments.cost.run import make_subjects
-from aib_mm.experiments.grid.rows import read_rows
+from aib_mm.diagnosis.configs import load_config
+from aib_mm.experiments.cost.model import Subject
 from aib_mm.experiments.provenance import machine_line
 
 
@@ -49,9 +49,9 @@ def work(
     distributed.init_process_group(
         'nccl' if on_gpu else 'gloo', rank=rank, world_size=processes
     )
-    rows = read_rows([args.config])
-    size = tuple(args.size)
-    (subject,) = make_subjects(rows, args.cfg_options, size, args.batch).values()
+    cfg = load_config(args.config, args.cfg_options)
+    device = 'cuda' if on_gpu else 'cpu'
+    subject = Subject(cfg, tuple(args.size), args.batch, device)
     if processes > 1:
         subject.model = MMDistributedDataParallel(
             subject.model,

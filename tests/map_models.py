@@ -1,9 +1,20 @@
-"""Small classifiers of random weights for the tools that measure maps."""
+"""Small classifiers of random weights for the tools that measure maps, and their use.
 
+A program is a module such as ``aib_mm.cli.localization``.
+"""
+
+import json
+import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import pytest
 import torch
+from cifar_files import environment
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
@@ -54,3 +65,39 @@ def build(config: Path) -> nn.Module:
             std = gain / weight.shape[1] ** 0.5
             module.weight.data = (std * weight).view_as(module.weight)
     return model
+
+
+def figures_of(program: ModuleType, arguments: tuple[str, ...], out: Path) -> Any:
+    """The JSON that a run of a program leaves in ``out``."""
+    assert program.main([*arguments, '--out', str(out)]) == 0
+    (path,) = out.glob('*.json')
+    return json.loads(path.read_text())
+
+
+def assert_refused(
+    program: ModuleType,
+    arguments: list[str],
+    message: str,
+    out: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """A program ends with one line that matches, before it writes anything."""
+    assert program.main([*arguments, '--out', str(out)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f'{program.make_parser().prog}: error: ')
+    assert re.search(message, error), error
+    assert not out.exists()
+
+
+def stdout_of(tool: Path, *arguments: str | Path, cwd: Path) -> str:
+    """What a tool prints, started as a user starts it."""
+    done = subprocess.run(
+        [sys.executable, *map(str, [tool, *arguments])],
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout

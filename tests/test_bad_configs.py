@@ -383,6 +383,23 @@ def test_place_value_and_remedy_are_the_last_word(
     assert re.search(re.escape(remedy) if '?' in remedy else remedy, said), said
 
 
+def test_places_are_those_of_the_file(
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Not of the config that training puts a check of the data into."""
+    pytest.importorskip('mmpretrain')
+    monkeypatch.chdir(data)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    code = DATASET.format("pipeline=[dict(type='PackInputs'), dict(type='RandomCrp')]")
+    path = write(tmp_path, 'classification', code)
+    assert program.main([str(path), '--work-dir', str(tmp_path)]) == 2
+    said = last_line(capsys.readouterr().err)
+    assert 'train_dataloader.dataset.pipeline.1.type: ' in said
+
+
 @pytest.mark.parametrize(('code', 'kind', 'message'), AT_WORK)
 def test_an_error_at_work_is_the_hosts(
     code: str,

@@ -202,12 +202,11 @@ def test_tensor_mode_is_not_random_and_equals_no_samples() -> None:
     torch.testing.assert_close(logits.softmax(-1), scores)
 
 
-def test_predictions_carry_attention_and_information() -> None:
+def test_predictions_carry_information_and_leave_the_attention_to_its_hook() -> None:
     neck, module = AIBAttention(6, test_samples=2).eval(), head().eval()
     attended = neck(feats())
     for i, prediction in enumerate(module.predict(attended)):
-        assert torch.equal(prediction.attention_mean, attended.attention[0].mean[i])
-        assert torch.equal(prediction.attention_std, attended.attention[0].std[i])
+        assert 'attention_mean' not in prediction and 'attention_std' not in prediction
         z = module.encoder(attended.samples[0].view(2, 4, 6, 5, 5)[:, i], 0)
         kl = 0.5 * (z.mean**2 + z.std**2 - 1) - z.std.log()
         torch.testing.assert_close(prediction.kl_nats, kl.sum(1).mean())
@@ -217,7 +216,6 @@ def test_without_attention_it_is_a_variational_bottleneck() -> None:
     module = head()
     losses = module.loss(feats(), labels())
     assert set(losses) == {'loss_cls', 'loss_kl', 'kl_nats'}
-    assert 'attention_mean' not in module.eval().predict(feats())[0]
 
 
 def test_accuracy_in_training_counts_every_sample() -> None:
@@ -236,7 +234,10 @@ def combinations():
         ('propagated', NOISE, 'PropagatedNoise', ADVERSARIAL),
     ]
     for how, kind, quantised in itertools.product(MODULATIONS, kinds, (False, True)):
-        name, *rest = kind
+        name, _, noise, _ = kind
+        if how == 'replace' and noise:  # refused: see test_price.py
+            continue
+        _, *rest = kind
         yield pytest.param(how, *rest, quantised, id=f'{how}-{name}-{quantised}')
 
 

@@ -3,10 +3,13 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
+from runner_logs import own_loggers
 
 from aib_mm import hosts
 from aib_mm.__main__ import main
@@ -29,6 +32,12 @@ ATTENDED = """backbone=dict({backbone}),
     head=dict(type='AIBClsHead', num_classes=3, latent_dim=4,
         encoder=dict(type='GaussianEncoder', in_features={features}))"""
 NECK = "type='AIBAttention', in_channels={}"
+
+
+@pytest.fixture(autouse=True)
+def _loggers() -> Iterator[None]:
+    with own_loggers():
+        yield
 
 
 def write(folder: Path, text: str, name: str = 'config.py') -> Path:
@@ -244,6 +253,24 @@ def test_a_model_that_is_not_tried_is_not_well(
     assert out.endswith('nothing failed, not all was tried\n')
 
 
+def test_a_model_that_learns_from_something_else_is_not_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
+) -> None:
+    from mmpretrain.structures import DataSample
+
+    from aib_mm.classification import random_batch
+
+    def made(count: int, size: tuple[int, int], classes: int) -> dict:
+        samples = [DataSample() for _ in range(count)]
+        return dict(inputs=[torch.zeros(3, *size)] * count, data_samples=samples)
+
+    monkeypatch.setattr(random_batch, 'random_batch', made)
+    assert main(['doctor', str(attended(tmp_path))]) == 0
+    out = capsys.readouterr().out
+    assert 'no step was tried: made images lack what it learns from: ' in out
+    assert 'all is well' not in out
+
+
 def test_a_model_that_cannot_load_its_weights_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
 ) -> None:
@@ -330,7 +357,6 @@ def test_ops_that_do_not_load_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ops_that_compute_something_else_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     import mmcv.ops
-    import torch
 
     monkeypatch.setattr(
         mmcv.ops, 'nms', lambda *args, **kwargs: (None, torch.tensor([0, 1, 2]))

@@ -135,7 +135,7 @@ def test_extreme_features_through_attention_latent_and_losses(
     x = (scale * torch.ones(1, 4, *size)).requires_grad_()
     attended = neck((x,))
     latent = encoder(attended[-1], 1)
-    losses = AIBLoss()(latent, attended.losses)
+    losses = AIBLoss()(latent, attended.take_losses())
     total = latent.samples.mean() + sum(v for k, v in losses.items() if 'loss' in k)
     total.backward()
     parameters = [*neck.parameters(), *encoder.parameters()]

@@ -8,10 +8,12 @@ one that is, write the logs anew and look at the difference::
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -38,6 +40,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = DigitScenesSpec(train=80, test=10, scenes_train=10, scenes_val=1)
     generate(root, spec, num_workers=1, progress=False)
     return root
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Another number of threads sums in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 class _Log(Hook):
@@ -67,11 +78,15 @@ def losses_of(host: str, data: Path, work_dir: Path) -> list[dict[str, float]]:
     # instructions decides which one they take.
     cfg.model.neck.initial_score = 0.42
     runner, log = Runner.from_cfg(cfg), _Log()
+    if host == 'mmpretrain':
+        # Its batch norms see few values: what float32 rounds off would grow.
+        runner.model.double()
     runner.register_hook(log)
     runner.train()
     return log.rows
 
 
+@pytest.mark.usefixtures('one_thread')
 @pytest.mark.parametrize('host', CONFIGS)
 def test_training_is_the_one_in_the_log(host: str, data: Path, tmp_path: Path) -> None:
     pytest.importorskip(host)
@@ -83,5 +98,6 @@ def test_training_is_the_one_in_the_log(host: str, data: Path, tmp_path: Path) -
     for step, (found, kept) in enumerate(
         zip(rows, json.loads(path.read_text()), strict=True)
     ):
-        # The quantisation losses are a few 1e-5 of a total of about 2.
-        assert found == pytest.approx(kept, rel=1e-3, abs=2e-6), f'iteration {step}'
+        assert found['loss'] == pytest.approx(kept['loss'], rel=1e-3), f'step {step}'
+        # Single terms move more; those of quantisation are a few 1e-5 of about 2.
+        assert found == pytest.approx(kept, rel=3e-3, abs=2e-6), f'step {step}'

@@ -1,9 +1,7 @@
 """tools/interpretability.py: its figures, its files, what it repeats and refuses."""
 
 import importlib.util
-import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +11,14 @@ import map_models
 import numpy as np
 import pytest
 import torch
-from cifar_files import environment, write_cifar10
-from map_models import build, write_models
+from cifar_files import write_cifar10
+from map_models import (
+    assert_refused,
+    build,
+    figures_of,
+    stdout_of,
+    write_models,
+)
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
@@ -84,9 +88,7 @@ def run(user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     monkeypatch.chdir(user)
 
     def run(*arguments: str, out: Path = tmp_path / 'out') -> dict[str, Any]:
-        code = interpretability.main([*arguments, '--out', str(out)])
-        assert code == 0
-        return json.loads((out / 'interpretability.json').read_text())
+        return figures_of(interpretability, arguments, out)
 
     return run
 
@@ -376,17 +378,9 @@ def test_scores_that_do_not_exist_are_dashes(
 
 def test_the_command_on_cifar_files(user: Path, tmp_path: Path) -> None:
     out = tmp_path / 'out'
-    command = [sys.executable, TOOL, *AIB, '--images', '6', '--out', out]
-    done = subprocess.run(
-        [*map(str, command), '--low', '12', '20', '--sizes'],
-        cwd=user,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert 'aib, aib0.pth: r < 20 measured' in done.stdout
+    edits = ('--images', '6', '--low', '12', '20', '--sizes')
+    printed = stdout_of(TOOL, *AIB, *edits, '--out', out, cwd=user)
+    assert 'aib, aib0.pth: r < 20 measured' in printed
     assert (out / 'interpretability.md').read_text().count('| aib |') == 3
 
 
@@ -436,11 +430,7 @@ def test_users_mistakes_are_one_line(
     capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.chdir(user)
-    assert interpretability.main([*arguments, '--out', str(tmp_path / 'out')]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith('interpretability.py: error: ')
-    assert re.search(message, error), error
-    assert not (tmp_path / 'out').exists()
+    assert_refused(interpretability, arguments, message, tmp_path / 'out', capsys)
 
 
 def test_the_missing_library_is_named(

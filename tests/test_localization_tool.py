@@ -1,10 +1,8 @@
 """tools/localization.py: its figures, its files, what it repeats and refuses."""
 
 import importlib.util
-import json
 import math
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +13,14 @@ import numpy as np
 import pytest
 import reference
 import torch
-from cifar_files import environment, write_cifar10
-from map_models import build, write_models
+from cifar_files import write_cifar10
+from map_models import (
+    assert_refused,
+    build,
+    figures_of,
+    stdout_of,
+    write_models,
+)
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, DefaultScope
@@ -76,9 +80,7 @@ def run(user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
     monkeypatch.chdir(user)
 
     def run(*arguments: str, out: Path = tmp_path / 'out') -> dict[str, Any]:
-        code = localization.main([*arguments, '--out', str(out)])
-        assert code == 0
-        return json.loads((out / 'localization.json').read_text())
+        return figures_of(localization, arguments, out)
 
     return run
 
@@ -226,6 +228,34 @@ def test_what_is_measured_is_not_measured_again(
     assert run(*AIB, *CHEAP)['models'] == first['models']
 
 
+def test_a_killed_run_goes_on(
+    run: Callable, asked: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = (*AIB, 'aib1.pth', *CHEAP, '--batch', '6')
+    whole = run(*options, out=tmp_path / 'whole')
+    asked.clear()
+    spy = MapModel.look
+
+    def killed(self: MapModel, name: str, batch: dict, indices: list[int]) -> Look:
+        if len(asked) == 3:  # in the second half of the second map
+            raise KeyboardInterrupt
+        return spy(self, name, batch, indices)
+
+    monkeypatch.setattr(MapModel, 'look', killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(*options)
+    monkeypatch.setattr(MapModel, 'look', spy)
+    asked.clear()
+    assert run(*options)['models'] == whole['models']
+    # Two checkpoints of three maps each, less the one that was done.
+    assert len(asked) == 10
+    tables = [
+        (tmp_path / out / 'localization.md').read_text().splitlines()[:8]
+        for out in ('whole', 'out')
+    ]
+    assert tables[0] == tables[1]
+
+
 def test_figures_do_not_depend_on_the_batch(
     run: Callable, asked: list, tmp_path: Path
 ) -> None:
@@ -278,17 +308,9 @@ def test_the_options_name_what_the_engine_has() -> None:
 
 
 def test_the_command_itself(user: Path, tmp_path: Path) -> None:
-    command = [sys.executable, TOOL, *AIB, *CHEAP, '--out', tmp_path / 'out']
-    done = subprocess.run(
-        [*map(str, command), '--images', '3'],
-        cwd=user,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert 'aib, aib0.pth: center measured' in done.stdout
+    out = ('--images', '3', '--out', tmp_path / 'out')
+    printed = stdout_of(TOOL, *AIB, *CHEAP, *out, cwd=user)
+    assert 'aib, aib0.pth: center measured' in printed
 
 
 @pytest.mark.parametrize(
@@ -325,12 +347,8 @@ def test_users_mistakes_are_one_line(
 ) -> None:
     monkeypatch.chdir(user)
     rest = [] if '--maps' in arguments else ['--maps', 'attention', 'center']
-    out = str(tmp_path / 'out')
-    assert localization.main([*arguments, *rest, '--out', out]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith('localization.py: error: ')
-    assert re.search(message, error), error
-    assert not (tmp_path / 'out').exists()
+    arguments = [*arguments, *rest]
+    assert_refused(localization, arguments, message, tmp_path / 'out', capsys)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_the_modules_are_near_float32(
         torch.manual_seed(0)
         with torch.autocast(device, dtype=dtype, enabled=dtype is not None):
             attended = neck((x,))
-            losses = terms(encoder(attended.samples[0], 1), attended.losses)
+            losses = terms(encoder(attended.samples[0], 1), attended.take_losses())
         return attended.attention[0].mean, losses
 
     exact, expected = run(None)

@@ -2,15 +2,13 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from aib_mm.cli.options import add_cfg_options, guarded, integer
-from aib_mm.errors import UsageError
-
-LAYOUTS = ('modes', 'models')
-OUT_SUFFIXES = ('.md', '.json')
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -39,8 +37,8 @@ def make_parser() -> argparse.ArgumentParser:
     add('--no-train', action='store_true', help='prediction only')
     add(
         '--layout',
-        choices=LAYOUTS,
-        default=LAYOUTS[0],
+        choices=['modes', 'models'],
+        default='modes',
         help='a row for each mode and config; or a column for each config, as the '
         "paper's Table 3 (%(default)s)",
     )
@@ -73,38 +71,16 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def benchmark(args: argparse.Namespace) -> None:
+def benchmark(args: argparse.Namespace, argv: Sequence[str]) -> None:
     """Measure as the options say, print and write the table."""
-    if args.count_only and args.layout != LAYOUTS[0]:
-        raise UsageError(
-            f'--layout {args.layout} is not for --count-only: leave it out'
-        )
-    for path in args.out:
-        if path.suffix not in OUT_SUFFIXES:
-            raise UsageError(
-                f'--out writes {" and ".join(OUT_SUFFIXES)} files, got {path}'
-            )
-    from aib_mm.experiments.cost.run import count, make_subjects, measure
-    from aib_mm.experiments.grid.rows import read_rows
+    from aib_mm.experiments.cost.run import BenchmarkOptions
+    from aib_mm.experiments.cost.run import benchmark as measure
 
-    rows = read_rows(args.configs, args.only)
-    size = tuple(args.size)
-    subjects = make_subjects(rows, args.cfg_options, size, args.batch, args.device)
-    if args.count_only:
-        report = count(subjects)
-    else:
-        report = measure(
-            subjects,
-            args.samples,
-            args.rounds,
-            args.threads,
-            train=not args.no_train,
-            layout=args.layout,
-            profile=args.profile,
-        )
-    report.publish(' '.join(['python', *sys.argv]), args.out)
+    command = shlex.join(['python', 'tools/benchmark.py', *argv])
+    measure(BenchmarkOptions(**vars(args), command=command))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The program; returns its exit code."""
-    return guarded(make_parser(), benchmark, argv)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    return guarded(make_parser(), partial(benchmark, argv=argv), argv)

@@ -105,8 +105,8 @@ def guarded(
 ) -> int:
     """Run a program and return its exit code, 0 if it gives none.
 
-    Users' errors become one line on stderr and exit code 2. Others that can be traced
-    to a place of the config end with such a line, after their traceback.
+    Users' errors become one line on stderr and exit code 2. Those of loading samples
+    end with a line that names the split, after their traceback.
     """
     args = parser.parse_args(argv)
     from aib_mm.diagnosis.explain import RunError

@@ -67,11 +67,13 @@ def configure(args: argparse.Namespace) -> 'Config':
 
 def train(args: argparse.Namespace) -> None:
     """Train as the options say."""
+    from aib_mm.diagnosis.configs import load_config
     from aib_mm.diagnosis.explain import explained
     from aib_mm.training.start import train_config
 
     cfg = configure(args)
-    with explained(cfg):
+    # Places are those of the file: pipelines have got a check of the data since.
+    with explained(load_config(args.config, args.cfg_options)):
         train_config(cfg)
 
 

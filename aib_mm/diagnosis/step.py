@@ -3,6 +3,7 @@
 import importlib
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from traceback import walk_tb
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -61,43 +62,43 @@ def run_step(cfg: Config, model: nn.Module) -> Step:
     host = next((host for host, base in _BASES.items() if (host, base) in kinds), None)
     if host is None:
         raise NotTried(f'{type(model).__name__} is no {" or ".join(_BASES.values())}')
-    sides = _sides(cfg, model)
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.ERROR)  # every initialised parameter would be a line
     try:
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or host):
             _initialise(cfg, model)
-            for side in sides:
-                try:
+            *smaller, own = _sides(cfg, model)
+            for side in smaller:
+                with suppress(Exception):
                     return _run(cfg, model, host, side)
-                except Exception as error:
-                    if 'gt_' in str(error):  # a map of depth or edges, say
-                        raise NotTried(
-                            f'made images lack what it learns from: {describe(error)}'
-                        ) from error
-                    if side == sides[-1]:
-                        raise
+            return _run(cfg, model, host, own)
+    except (AttributeError, KeyError) as error:
+        if 'gt_' not in str(error):  # the truth about depth or edges, say
+            raise
+        text = f'made images lack what it learns from: {describe(error)}'
+        raise NotTried(text) from error
     finally:
         logger.setLevel(level)
-    raise AssertionError('there is always a size')
 
 
 def _sides(cfg: Config, model: nn.Module) -> list[int]:
-    """Sides of square images to try: small ones, then what the config trains on."""
+    """Sides of square images to try: small ones, then those the model is made for."""
+    built = [m.img_size for m in model.modules() if hasattr(m, 'img_size')]
     named = [
         value
         for place, value in walk(cfg.get('train_dataloader') or {})
         if place.rpartition('.')[2] in ('crop_size', 'scale', 'img_scale', 'size')
     ]
-    built = [m.img_size for m in model.modules() if hasattr(m, 'img_size')]
-    found = []
-    for value in (*built[:1], *named[::-1]):
-        pair = value if isinstance(value, list | tuple) else (value,)
-        if all(isinstance(number, int) for number in pair):
-            found.append(max(pair))
-    own = min(found[0], _LARGE) if found else _USUAL
+    sides = [*map(_side, built), *(min(_side(size), _LARGE) for size in named[::-1])]
+    own = next(filter(None, sides), _USUAL)
     return sorted({min(own, _SMALL), own})
+
+
+def _side(size: Any) -> int:
+    """The longer side of a size, in pixels; 0 of what is none, such as a ratio."""
+    sides = size if isinstance(size, list | tuple) else [size]
+    return max(sides) if all(isinstance(side, int) for side in sides) else 0
 
 
 def _initialise(cfg: Config, model: BaseModel) -> None:

@@ -1,146 +1,115 @@
 """A benchmark: what configs cost beside the first, all in one process."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from aib_mm.errors import UsageError
 from aib_mm.experiments.cost.model import Subject, profiled
 from aib_mm.experiments.cost.results import LAYOUTS, Cost, cost_table, count_table
 from aib_mm.experiments.cost.timing import timed
-from aib_mm.experiments.grid.rows import Row
+from aib_mm.experiments.grid.rows import read_rows
 from aib_mm.experiments.progress import make_console
-from aib_mm.experiments.provenance import machine, machine_line
+from aib_mm.experiments.report import SUFFIXES, Report
 from aib_mm.training.toolkits import toolkit_of
-from aib_mm.utils.files import json_text, write_atomically
-from aib_mm.utils.tables import Table, markdown, terminal_table
+from aib_mm.utils.tables import Table
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a benchmark found.
+class BenchmarkOptions:
+    """What ``tools/benchmark.py`` is told: its options, and the command as typed."""
 
-    Attributes:
-        subjects: the models by their names.
-        table: a row or a column for each of them.
-        notes: lines below the table.
-        numbers: what was found of each model, as plain containers.
-        profiles: the longest operators of the last model, by mode.
-    """
-
-    subjects: Mapping[str, Subject]
-    table: Table
-    notes: Sequence[str]
-    numbers: Sequence[Mapping[str, Any]]
-    profiles: Mapping[str, str] = field(default_factory=dict)
-
-    def publish(self, command: str, out: Sequence[Path]) -> None:
-        """Print it; write its table (``.md``) or all numbers (``.json``)."""
-        first = next(iter(self.subjects.values()))
-        height, width = first.size
-        notes = [
-            'GMAC: multiply-accumulates of convolutions and matrix products for one '
-            f'image of {height}x{width}, in 10⁹.',
-            *self.notes,
-            f'Command: {command}',
-        ]
-        make_console().print(terminal_table(self.table))
-        print('\n'.join(notes))
-        for mode, profile in self.profiles.items():
-            print(f'\n{[*self.subjects][-1]}, {mode}:\n{profile}')
-        about = dict(size=first.size, batch=first.batch, device=first.device)
-        configs = [
-            dict(config=name, **found)
-            for name, found in zip(self.subjects, self.numbers, strict=True)
-        ]
-        content = dict(
-            about=dict(command=command, **about, **machine()), configs=configs
-        )
-        for path in out:
-            is_json = path.suffix == '.json'
-            text = json_text(content) if is_json else markdown(self.table, notes)
-            write_atomically(path, text)
+    configs: Sequence[str]
+    only: Sequence[str]
+    size: Sequence[int]
+    batch: int
+    rounds: int
+    samples: Sequence[int]
+    no_train: bool
+    layout: str
+    count_only: bool
+    device: str | None
+    threads: int
+    cfg_options: Sequence[str]
+    profile: int
+    out: Sequence[Path]
+    command: str
 
 
-def make_subjects(
-    rows: Sequence[Row],
-    options: Sequence[str],
-    size: tuple[int, int],
-    batch: int,
-    device: str | None = None,
-) -> dict[str, Subject]:
-    """The models of configs by their titles.
-
-    Args:
-        rows: the configs.
-        options: ``KEY=VALUE`` texts that change all of them.
-        size: height and width of the images.
-        batch: images of a pass.
-        device: ``'cpu'`` or ``'cuda'``; None for a GPU if there is one.
+def benchmark(options: BenchmarkOptions) -> None:
+    """Measure or count as the options say; print the table and write it.
 
     Raises:
-        UsageError: a config cannot be read, or is none of a known toolkit.
+        UsageError: options that do not fit each other, or a config.
     """
-    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-    configs = {row.title: row.load(options) for row in rows}
+    if options.count_only and options.layout != LAYOUTS[0]:
+        raise UsageError(
+            f'--layout {options.layout} is not for --count-only: leave it out'
+        )
+    for path in options.out:
+        if path.suffix not in SUFFIXES:
+            raise UsageError(f'--out writes {" and ".join(SUFFIXES)} files, got {path}')
+    device = options.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    torch.set_num_threads(options.threads)
+    height, width = options.size
+    rows = read_rows(options.configs, options.only)
+    configs = {row.title: row.load(options.cfg_options) for row in rows}
     for cfg in configs.values():
         toolkit_of(cfg)
-    return {title: Subject(cfg, size, batch, device) for title, cfg in configs.items()}
+    subjects = {
+        title: Subject(cfg, (height, width), options.batch, device)
+        for title, cfg in configs.items()
+    }
+    notes = [
+        'GMAC: multiply-accumulates of convolutions and matrix products for one image '
+        f'of {height}x{width}, in 10⁹.'
+    ]
+    profiles: dict[str, str] = {}
+    if options.count_only:
+        found = [subject.count() for subject in subjects.values()]
+        table = count_table([*subjects], found)
+    else:
+        table, found, profiles = _measure(subjects, options)
+        notes += _notes(options, device)
+    about = dict(command=options.command, size=options.size, batch=options.batch)
+    figures = [dict(config=n, **f) for n, f in zip(subjects, found, strict=True)]
+    report = Report(
+        'benchmark',
+        {'': table},
+        notes,
+        {**about, 'device': device},
+        {'configs': figures},
+    )
+    report.show(make_console())
+    print('\n'.join(report.all_notes()))
+    for mode, profile in profiles.items():
+        print(f'\n{[*subjects][-1]}, {mode}:\n{profile}')
+    for path in options.out:
+        report.write_to(path)
 
 
-def count(subjects: Mapping[str, Subject]) -> Report:
-    """Count parameters and operations of models, without a clock."""
-    counts = [subject.count() for subject in subjects.values()]
-    return Report(subjects, count_table([*subjects], counts), [], counts)
-
-
-def measure(
-    subjects: Mapping[str, Subject],
-    samples: Sequence[int],
-    rounds: int,
-    threads: int,
-    *,
-    train: bool = True,
-    layout: str = LAYOUTS[0],
-    profile: int = 0,
-) -> Report:
-    """Measure models, with ratios to the first.
-
-    Args:
-        subjects: the models by their names.
-        samples: numbers of attention samples at test; 0 also takes the mean latent.
-        rounds: how often every pass is timed.
-        threads: how many torch may use on the CPU.
-        train: whether to measure a training step too.
-        layout: one of ``LAYOUTS``.
-        profile: how many operators of the last model to list for each mode.
-    """
-    modes: dict[str, int | None] = {f'test, L_a = {one}': one for one in samples}
-    if train:
+def _measure(
+    subjects: Mapping[str, Subject], options: BenchmarkOptions
+) -> tuple[Table, list[dict[str, Any]], dict[str, str]]:
+    """The table, the costs of each model by mode, and the last model's profiles."""
+    modes: dict[str, int | None] = {f'test, L_a = {n}': n for n in options.samples}
+    if not options.no_train:
         modes['training step'] = None
     models = [*subjects.values()]
     measured: dict[str, list[Cost]] = {}
     profiles = {}
-    for mode, number in modes.items():
-        measured[mode] = _costs(models, number, rounds, threads)
-        if profile:
-            profiles[mode] = profiled(models[-1].step(number), profile)
-    clock = 'CPU time of all threads' if models[0].device == 'cpu' else 'wall time'
-    notes = [
-        f'{clock} of {models[0].batch} images, median of {rounds} rounds; ratios are '
-        'of the same round. Images/s, the batch at a time, and the time of one image '
-        'alone are wall time, which other work on the machine makes worse. MiB: peak '
-        "of the tensors, weights and in training the optimizer's state among them.",
-        f'{threads} threads; {machine_line()}',
-    ]
-    numbers = [
+    for mode, samples in modes.items():
+        measured[mode] = _costs(models, samples, options.rounds, options.threads)
+        if options.profile:
+            profiles[mode] = profiled(models[-1].step(samples), options.profile)
+    figures = [
         {'modes': [dict(mode=mode, **costs[i]) for mode, costs in measured.items()]}
         for i in range(len(models))
     ]
-    table = cost_table([*subjects], measured, layout)
-    return Report(subjects, table, notes, numbers, profiles)
+    return cost_table([*subjects], measured, options.layout), figures, profiles
 
 
 def _costs(
@@ -164,4 +133,15 @@ def _costs(
         for model, step, (wall, used), latency in zip(
             models, steps, times[: len(models)], latencies, strict=True
         )
+    ]
+
+
+def _notes(options: BenchmarkOptions, device: str) -> list[str]:
+    clock = 'CPU time of all threads' if device == 'cpu' else 'wall time'
+    return [
+        f'{clock} of {options.batch} images, median of {options.rounds} rounds; ratios '
+        'are of the same round. Images/s, the batch at a time, and the time of one '
+        'image alone are wall time, which other work on the machine makes worse. MiB: '
+        "peak of the tensors, weights and in training the optimizer's state among "
+        f'them. Threads: {options.threads}.',
     ]

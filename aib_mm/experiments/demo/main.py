@@ -152,12 +152,9 @@ def _check_machine(device: str) -> str:
 
 def _make_data(options: DemoOptions, console: Console) -> Path:
     spec = digitscenes.DigitScenesSpec(train=options.train, test=options.test)
-    root = options.data
-    if root is None:
-        root = 'data/digitscenes'
-        if spec != digitscenes.DigitScenesSpec():
-            root += f'-{options.train}-{options.test}'
-    root = Path(root).resolve()
+    other = spec != digitscenes.DigitScenesSpec()
+    size = f'-{options.train}-{options.test}' if other else ''
+    root = Path(options.data or f'data/digitscenes{size}').resolve()
     say(console, f'DigitScenes in {root}')
     try:
         digitscenes.generate(root, spec, [PART], progress=console.is_terminal)
@@ -203,6 +200,6 @@ def _write_page(
         sections=sections,
         classes=digitscenes.CLASSES,
         table=results.table(),
-        notes=results.notes(),
+        notes=results.report().all_notes(),
         value_range=(0, 1),
     )

@@ -17,8 +17,6 @@ from aib_mm.experiments.grid.progress import Position
 from aib_mm.experiments.grid.results import GridResults
 from aib_mm.experiments.grid.run import Execution
 from aib_mm.experiments.progress import make_progress, say
-from aib_mm.utils.files import json_text, write_atomically
-from aib_mm.utils.tables import markdown, terminal_table
 
 #: A run at work: its stage and how far that is, and at the end its result.
 Job = Generator[tuple[str, Position | None], None, Result]
@@ -78,8 +76,9 @@ class Engine:
     def __call__(self, force: bool = False) -> int:
         """Do what is not done yet, or, with ``force``, all; the program's exit code."""
         interrupted = self._run_all(force)
-        self.console.print(terminal_table(self.results.table()))
-        for note in self.results.notes():
+        report = self.results.report()
+        report.show(self.console)
+        for note in report.all_notes():
             say(self.console, note)
         written = self._write()
         for path in (self.table, self.json) if written else ():
@@ -139,10 +138,10 @@ class Engine:
 
     def _write(self) -> bool:
         """Write table and JSON; false if they cannot be, which stops no run."""
-        table = markdown(self.results.table(), self.results.notes())
+        report = self.results.report()
         try:
-            write_atomically(self.json, json_text(self.results.as_json()))
-            write_atomically(self.table, table)
+            for path in (self.json, self.table):
+                report.write_to(path)
         except OSError as error:
             names = f'{self.table.name} and {self.json.name}'
             say(self.console, f'{names} are not up to date: {describe(error)}')

@@ -13,6 +13,7 @@ from aib_mm.experiments.grid.engine import Engine, plan
 from aib_mm.experiments.grid.guard import environment_of, locked
 from aib_mm.experiments.grid.results import GridResults
 from aib_mm.experiments.grid.rows import Row, read_rows
+from aib_mm.experiments.names import read_pairs
 from aib_mm.experiments.progress import make_console
 from aib_mm.training.toolkits import toolkit_of
 
@@ -78,15 +79,7 @@ def _default_folder(paths: Sequence[str], rows: Sequence[Row]) -> str:
 
 def _titles(options: Sequence[str], rows: Sequence[Row]) -> dict[str, str]:
     titles = {row.name: row.title for row in rows}
-    for option in options:
-        name, sign, title = option.partition('=')
-        if not sign or name not in titles:
-            raise UsageError(
-                f'--title takes NAME=TITLE with NAME one of {list(titles)}, got '
-                f'{option!r}'
-            )
-        titles[name] = title
-    return titles
+    return titles | read_pairs('--title', 'NAME=TITLE', options, titles)
 
 
 def _check(cfg: Config) -> None:

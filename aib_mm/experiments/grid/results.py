@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any, TypeGuard
 
 from aib_mm.experiments.grid.notes import Result, Run
-from aib_mm.experiments.provenance import machine, machine_line
+from aib_mm.experiments.report import Report
 from aib_mm.utils.tables import Column, Table, digits_for, mean_cell
 
 
@@ -109,8 +109,6 @@ class GridResults:
             'last checkpoint of each training, tested with its seed.',
             f'Seconds are wall time of the program, its start included; {self.jobs} '
             f'run{"s" * (self.jobs > 1)} at a time, threads of each: {self.threads}.',
-            f'`{self.command}`',
-            machine_line(),
         ]
         unknown = [name for name in self.metrics if name not in self.reported()]
         if unknown and self.results:
@@ -127,22 +125,23 @@ class GridResults:
             notes.append(f'{missing} of {len(self.runs)} runs are not done yet.')
         return notes
 
-    def as_json(self) -> dict[str, Any]:
-        """Every run with all its metrics, and the values of ``measures``."""
+    def report(self) -> Report:
+        """Table and notes, and every run with its metrics and its ``measures``."""
+        runs = [
+            dict(
+                config=run.name,
+                title=self.titles[run.name],
+                seed=run.seed,
+                work_dir=str(run.work_dir),
+                failure=self.failures.get(run),
+                **(self._known(self.results[run]) if run in self.results else {}),
+            )
+            for run in self.runs
+        ]
         about = dict(command=self.command, jobs=self.jobs, threads=self.threads)
-        return dict(
-            about={**self.about, **about, **machine()},
-            runs=[
-                dict(
-                    config=run.name,
-                    title=self.titles[run.name],
-                    seed=run.seed,
-                    work_dir=str(run.work_dir),
-                    failure=self.failures.get(run),
-                    **(self._known(self.results[run]) if run in self.results else {}),
-                )
-                for run in self.runs
-            ],
+        about.update(self.about)
+        return Report(
+            'results', {'': self.table()}, self.notes(), about, dict(runs=runs)
         )
 
     def _known(self, result: Result) -> dict[str, Any]:

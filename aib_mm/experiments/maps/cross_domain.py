@@ -20,7 +20,7 @@ from aib_mm.diagnosis.explain import explained
 from aib_mm.errors import UsageError
 from aib_mm.experiments.grid.results import is_number, seeds_cell
 from aib_mm.experiments.maps.data import build_test_set
-from aib_mm.experiments.maps.report import Report
+from aib_mm.experiments.report import Report
 from aib_mm.training.random_state import random_state, set_random_state
 from aib_mm.training.runner import (
     RunSettings,

@@ -16,9 +16,9 @@ from aib_mm.errors import UsageError
 from aib_mm.experiments.maps.data import DatasetImages, loads_bgr
 from aib_mm.experiments.maps.model import OWN, MapModel
 from aib_mm.experiments.maps.options import TableOptions
-from aib_mm.experiments.maps.report import Report
 from aib_mm.experiments.maps.subjects import Arrays, Batch, Subject, read_subjects
 from aib_mm.experiments.progress import make_console, make_progress
+from aib_mm.experiments.report import Report
 from aib_mm.interpret.measure.consistency import (
     consistency_area,
     consistency_curve,

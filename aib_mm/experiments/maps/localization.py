@@ -13,14 +13,11 @@ from torch import Tensor
 
 from aib_mm.errors import UsageError
 from aib_mm.experiments.maps.model import OWN, MapModel
-from aib_mm.experiments.maps.options import TableOptions, read_pairs
-from aib_mm.experiments.maps.report import Report
-from aib_mm.experiments.maps.subjects import (
-    Batch,
-    Subject,
-    read_subjects,
-)
+from aib_mm.experiments.maps.options import TableOptions
+from aib_mm.experiments.maps.subjects import Batch, Subject, read_subjects
+from aib_mm.experiments.names import read_pairs
 from aib_mm.experiments.progress import make_console, make_progress
+from aib_mm.experiments.report import Report
 from aib_mm.interpret.measure.faithfulness import (
     curve_area,
     deletion_curve,

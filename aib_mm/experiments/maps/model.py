@@ -130,7 +130,8 @@ class MapModel:
         elif name == OWN:
             with record_attention(self.model) as record:
                 scores = self.predict(inputs)
-            levels = [maps for (each,) in record.values() for maps in each]
+            passes = [each for passes in record.values() for each in passes]
+            levels = [maps for each in passes for maps in each]
             maps = combine_levels(levels, self.level)[0].squeeze(1)
         else:
             scores = self.predict(inputs)

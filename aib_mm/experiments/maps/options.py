@@ -1,12 +1,13 @@
 """What the tables of trained models are told: models, titles, images."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from aib_mm.errors import UsageError
+from aib_mm.experiments.names import read_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,28 +70,3 @@ class TableOptions:
         if len(set(titles.values())) < len(titles):
             raise UsageError(f'--title must tell the models apart, got {self.title}')
         return titles
-
-
-def read_pairs(
-    option: str, form: str, texts: Sequence[str], names: Collection[str]
-) -> dict[str, str]:
-    """Values by the config's name.
-
-    Args:
-        option: for messages.
-        form: the same, such as ``NAME=TITLE``.
-        texts: as given.
-        names: of the configs.
-
-    Raises:
-        UsageError: a text of another form, or with an unknown name.
-    """
-    pairs = {}
-    for text in texts:
-        name, sign, value = text.partition('=')
-        if not sign or name not in names:
-            raise UsageError(
-                f'{option} takes {form} with NAME one of {list(names)}, got {text!r}'
-            )
-        pairs[name] = value
-    return pairs

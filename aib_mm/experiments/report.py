@@ -1,4 +1,4 @@
-"""What a table of trained models leaves: on the terminal, as Markdown and as JSON."""
+"""What a table of models leaves: on the terminal, as Markdown and as JSON."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,8 @@ from rich.console import Console
 from aib_mm.experiments.provenance import machine, machine_line
 from aib_mm.utils.files import json_text, write_atomically
 from aib_mm.utils.tables import Table, markdown, terminal_table
+
+SUFFIXES = ('.md', '.json')
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,19 @@ class Report:
 
     def write(self, out: Path) -> str:
         """Write ``NAME.md`` and ``NAME.json``; gives a line that says so."""
+        for suffix in SUFFIXES:
+            self.write_to(out / f'{self.name}{suffix}')
+        return f'{out}: {self.name}.md, {self.name}.json'
+
+    def write_to(self, path: Path) -> None:
+        """Write the figures to a ``.json`` file, tables and notes to another."""
+        if path.suffix == '.json':
+            content = dict(about={**self.about, **machine()}, **self.figures)
+            write_atomically(path, json_text(content))
+            return
         parts = [
             (f'**{title}**\n\n' if title else '') + markdown(table, [])
             for title, table in self.tables.items()
         ]
         text = '\n'.join(parts) + '\n' + '\n\n'.join(self.all_notes()) + '\n'
-        write_atomically(out / f'{self.name}.md', text)
-        content = dict(about={**self.about, **machine()}, **self.figures)
-        write_atomically(out / f'{self.name}.json', json_text(content))
-        return f'{out}: {self.name}.md, {self.name}.json'
+        write_atomically(path, text)

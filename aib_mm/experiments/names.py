@@ -1,0 +1,30 @@
+"""What users say of configs by their names: titles of rows, layers."""
+
+from collections.abc import Collection, Sequence
+
+from aib_mm.errors import UsageError
+
+
+def read_pairs(
+    option: str, form: str, texts: Sequence[str], names: Collection[str]
+) -> dict[str, str]:
+    """Values by the config's name.
+
+    Args:
+        option: for messages.
+        form: the same, such as ``NAME=TITLE``.
+        texts: as given.
+        names: of the configs.
+
+    Raises:
+        UsageError: a text of another form, or with an unknown name.
+    """
+    pairs = {}
+    for text in texts:
+        name, sign, value = text.partition('=')
+        if not sign or name not in names:
+            raise UsageError(
+                f'{option} takes {form} with NAME one of {list(names)}, got {text!r}'
+            )
+        pairs[name] = value
+    return pairs
