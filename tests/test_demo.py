@@ -131,18 +131,6 @@ def test_second_run_trains_nothing_and_gives_the_same(folder, results, report):
     assert (folder / 'out' / 'report.html').read_text(encoding='utf-8') == report
 
 
-def test_without_its_cases_a_run_is_only_tested_again(folder, results, report):
-    work_dir = folder / 'out' / 'vanilla' / 'seed0'
-    note = (work_dir / 'training.json').read_bytes()
-    (work_dir / 'test' / 'cases.npz').unlink()
-    again = run(folder, '--models', 'vanilla')
-    assert 'vanilla seed 0: done' in again and 'train starts' not in again
-    assert (work_dir / 'training.json').read_bytes() == note
-    renewed = json.loads((folder / 'out' / 'results.json').read_text())
-    metrics = [runs_in(r)['vanilla']['metrics'] for r in (results, renewed)]
-    assert metrics[0] == metrics[1]
-
-
 @pytest.mark.slow
 def test_trains_again_if_asked_or_if_the_settings_differ(folder, results):
     text = run(folder, '--models', 'vanilla', '--force')

@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from aib_mm.digitscenes import (
@@ -18,6 +19,16 @@ from aib_mm.digitscenes import (
 )
 
 _DEFAULTS = DigitScenesSpec()
+_NUMBERS = {
+    'seed': 'of everything random',
+    'size': 'side of an image, pixels',
+    'train': 'images for training',
+    'test': 'images for testing',
+    'scene_size': 'side of a scene',
+    'scenes_train': 'scenes',
+    'scenes_val': 'scenes',
+    'shifted': 'of each shifted split',
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,16 +51,7 @@ def _fail(message: str) -> int:
 
 
 def _generate(args: argparse.Namespace) -> None:
-    spec = DigitScenesSpec(
-        seed=args.seed,
-        size=args.size,
-        train=args.train,
-        test=args.test,
-        scene_size=args.scene_size,
-        scenes_train=args.scenes_train,
-        scenes_val=args.scenes_val,
-        shifted=args.shifted,
-    )
+    spec = replace(_DEFAULTS, **{name: getattr(args, name) for name in _NUMBERS})
     start = time.perf_counter()
     made = generate(args.out, spec, args.parts, args.workers, args.force)
     for part, new in made.items():
@@ -83,14 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         default=list(DEFAULT_PARTS),
         help='what',
     )
-    add('--seed', type=int, default=_DEFAULTS.seed, help='of everything random')
-    add('--size', type=int, default=_DEFAULTS.size, help='side of an image, pixels')
-    add('--train', type=int, default=_DEFAULTS.train, help='images for training')
-    add('--test', type=int, default=_DEFAULTS.test, help='images for testing')
-    add('--scene-size', type=int, default=_DEFAULTS.scene_size, help='side of a scene')
-    add('--scenes-train', type=int, default=_DEFAULTS.scenes_train, help='scenes')
-    add('--scenes-val', type=int, default=_DEFAULTS.scenes_val, help='scenes')
-    add('--shifted', type=int, default=_DEFAULTS.shifted, help='of each shifted split')
+    for name, meaning in _NUMBERS.items():
+        option = f'--{name.replace("_", "-")}'
+        add(option, type=int, default=getattr(_DEFAULTS, name), help=meaning)
     add('--workers', type=int, default=None, help='processes (None: the usable cores)')
     add('--force', action='store_true', help='replace a set that is there')
     add('--verify', action='store_true', help='only check what is there')

@@ -24,7 +24,6 @@ from aib_mm.experiments.shipped import shipped
 from aib_mm.interpret.draw.page import write_page
 
 PART = 'classification'
-DATA_FACTS = ('name', 'version', 'seed', 'counts', 'sha256')
 #: Grid files whose rows ``--models`` names.
 GRIDS = (
     'configs/mmpretrain/grids/demo_digitscenes.py',
@@ -78,7 +77,7 @@ def run_demo(options: DemoOptions) -> int:
     data = _make_data(options, console)
     configs = {row.name: make_config(row, data, options.epochs) for row in rows}
     about: dict[str, Any] = dict(
-        data={key: digitscenes.load_meta(data)[key] for key in DATA_FACTS},
+        data=digitscenes.load_meta(data),
         epochs=sorted({cfg.train_cfg.max_epochs for cfg in configs.values()}),
         device=device,
     )

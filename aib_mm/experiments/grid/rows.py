@@ -100,11 +100,8 @@ def read_rows(
                 f'{option} {pattern}: no row has such a name; there are '
                 f'{", ".join(row.name for row in rows)}'
             )
-    return [row for row in rows if not only or _matches(row, only)]
-
-
-def _matches(row: Row, only: Sequence[str]) -> bool:
-    return any(fnmatchcase(row.name, pattern) for pattern in only)
+    kept = only or ['*']
+    return [row for row in rows if any(fnmatchcase(row.name, one) for one in kept)]
 
 
 def _rows_in(path: str) -> Iterator[Row]:
