@@ -45,7 +45,7 @@ class AdversarialKL(BaseModule):
 
     Args:
         latent_dim: K.
-        dropout: of each FC layer of D.
+        dropout: probability of dropping an input of an FC layer of D.
         saturating: the encoder minimises ``log(1 - D)`` as printed; False minimises
             ``-log D``, whose gradient does not vanish while D wins.
 

@@ -58,8 +58,8 @@ class AttentionInferencer(HostInferencer):
     Args:
         config: path or ``Config``, for any model that holds attention.
         checkpoint: file or address of its weights.
-        device: where it runs.
-        level: which attention is shown, as ``combine_levels`` takes it.
+        device: device that the model runs on.
+        level: choice of the attention shown, as ``combine_levels`` takes it.
         min_score: least score of boxes that count as found and are drawn.
 
     Attributes:
@@ -106,7 +106,7 @@ class AttentionInferencer(HostInferencer):
             seed: start of the samples; None goes on with torch's generator.
 
         Returns:
-            One for each image, in order.
+            Results, one for each image, in order.
 
         Raises:
             DataError: an image that cannot be loaded, named; ``stream`` goes on.
@@ -146,7 +146,7 @@ class AttentionInferencer(HostInferencer):
     def stream(
         self, items: Iterable[Item], batch_size: int = 1, seed: int | None = None
     ) -> Iterator[AttentionResult | Failure]:
-        """One by one, in order, without keeping them; loading runs ahead.
+        """Yield results one by one, in order, without keeping them; loading runs ahead.
 
         Args:
             items: what ``items`` or ``split_items`` gave.
@@ -160,7 +160,7 @@ class AttentionInferencer(HostInferencer):
             yield from self.forward(batch)
 
     def writer(self, out_dir: str | Path, **options: Any) -> ResultWriter:
-        """A writer of results to a folder; ``options`` as of ``ResultWriter``."""
+        """A writer of results to a folder; ``options`` are its arguments."""
         return ResultWriter(out_dir, self.draw, self.classes, **options)
 
     def draw(self, result: AttentionResult) -> Pixels:
@@ -206,7 +206,7 @@ class AttentionInferencer(HostInferencer):
         return_datasample: bool = False,
         **kwargs: Any,
     ) -> list[AttentionResult]:
-        """Nothing is left to do."""
+        """Return the results: nothing is left to do."""
         return preds
 
     def _predict(self, batch: list[tuple[str, Loaded]]) -> Iterator[AttentionResult]:
@@ -248,7 +248,7 @@ class AttentionInferencer(HostInferencer):
     def _frame(
         self, name: str, loaded: Loaded, meta: Mapping[str, Any]
     ) -> tuple[str, Pixels]:
-        """Which image the maps are laid on, and its pixels."""
+        """Frame of the image that the maps are laid on, and its pixels."""
         original = tuple(meta['ori_shape'][:2])
         if loaded.image is not None and loaded.image.shape[:2] == original:
             scale = meta.get('scale_factor') or (1, 1)

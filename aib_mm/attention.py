@@ -43,11 +43,11 @@ class AttentionBranch(BaseModule):
 
     Args:
         in_channels: C of the features.
-        std_kernel_size: of the conv of g_sigma, odd. Paper: 3 for recognition, 1 for
-            detection and segmentation.
+        std_kernel_size: kernel size of g_sigma's conv, odd. Paper: 3 for recognition,
+            1 for detection and segmentation.
         std_source: what g_sigma sees: ``'input'``, the features, as the paper prints;
             ``'mean'``, the map of means, as the authors' released code.
-        std_shift: of ``gaussian.softplus_std``; 0 is the paper's softplus.
+        std_shift: shift of ``gaussian.softplus_std``; 0 is the paper's softplus.
         mean_branch: config of a module run on the features before the 3×3 conv of g_mu
             (paper: block 3 of WRN-28-10). It has ``out_channels``, or keeps C.
         initial_score: the mean starts here where the conv's response is zero.
@@ -88,7 +88,7 @@ class AttentionBranch(BaseModule):
         self._set_initial_score()
 
     def init_weights(self) -> None:
-        """As configured, then the score's bias, which an initialiser may have reset."""
+        """Initialise as configured, then the score's bias, which that may reset."""
         super().init_weights()
         self._set_initial_score()
 
@@ -126,17 +126,17 @@ class AIBAttention(AttentionModule):
     Args:
         in_channels: C of the features, one for all levels or one per level. With a
             ``pre_neck`` these are the channels it puts out.
-        std_kernel_size: see ``AttentionBranch``.
-        std_source: see ``AttentionBranch``.
-        std_shift: see ``AttentionBranch``.
+        std_kernel_size: kernel size of g_sigma's conv, see ``AttentionBranch``.
+        std_source: input of g_sigma, see ``AttentionBranch``.
+        std_shift: shift of ``gaussian.softplus_std``, see ``AttentionBranch``.
         modulation: ``'scale'``, ``'residual'``, ``'bias'`` or ``'concat'`` (3.3.1); or
             ``'replace'``, ours, which reports the nats that its map lets through.
         quantizer: config of ``VQAnchorQuantizer``; makes it a qt model.
         noise: config of ``AdditiveNoise`` or ``PropagatedNoise``, for the encoders that
             draw L_z at their input; the head's encoder is then a ``NoiseEncoder``.
-        prior_std: of the prior ``N(0, prior_std²)`` of a score, from which the map's
+        prior_std: std of a score's prior ``N(0, prior_std²)``, from which the map's
             divergence is reported in nats; by default only ``'replace'`` reports any.
-        mean_branch: see ``AttentionBranch``.
+        mean_branch: config of a module before g_mu's conv, see ``AttentionBranch``.
         initial_score: in (0, 1). Small for a warm start from a vanilla model, and for a
             more selective map.
         shared: one branch for all levels (they have equal channels) or one per level.
@@ -222,7 +222,7 @@ class AIBAttention(AttentionModule):
         """Attend to each level.
 
         Args:
-            feats: per level ``(B, C, H, W)``; a single tensor is one level.
+            feats: features per level, ``(B, C, H, W)``; a single tensor is one level.
 
         Raises:
             ValueError: levels or channels other than ``in_channels`` says.
@@ -337,7 +337,7 @@ class AIBAttention(AttentionModule):
     def _priced(
         self, level: int, x: Tensor, maps: AttentionMaps, losses: dict[str, Tensor]
     ) -> tuple[AttentionMaps, dict[str, Tensor]]:
-        """Maps and losses with what each position lets through, if anybody counts."""
+        """Maps and losses with what each position lets through, if it is reported."""
         modulation = self.modulations[level % len(self.modulations)]
         if isinstance(modulation, ReplaceModulation):
             nats = modulation.nats(x, maps.samples).mean(dim=0)
@@ -382,7 +382,7 @@ class AIBAttention(AttentionModule):
 
 
 def attention_modules(model: nn.Module) -> dict[str, AttentionModule]:
-    """What attends in a model, by module name, its wrapper taken off.
+    """The modules that attend in a model, by name, its wrapper taken off.
 
     ``AIBAttention``, or the attention of another method.
 

@@ -95,8 +95,8 @@ class GaussianEncoder(LatentEncoder):
     Mean, std and the draw are float32 also under autocast.
 
     Args:
-        std_shift: of ``gaussian.softplus_std``; 0 is the paper's softplus.
-        kwargs: as ``LatentEncoder``.
+        std_shift: shift of ``gaussian.softplus_std``; 0 is the paper's softplus.
+        kwargs: arguments of ``LatentEncoder``.
     """
 
     has_density = True
@@ -123,7 +123,7 @@ class GaussianLayer(BaseModule):
     Args:
         mean: layer from features to the latent's mean.
         std: layer like it; its parameters start at zero.
-        std_shift: of ``gaussian.softplus_std``; 0 is the paper's softplus.
+        std_shift: shift of ``gaussian.softplus_std``; 0 is the paper's softplus.
     """
 
     has_density = True
@@ -144,7 +144,7 @@ class GaussianLayer(BaseModule):
         self._zero_std()
 
     def init_weights(self) -> None:
-        """As configured, then the std, which an initialiser may have reset."""
+        """Initialise as configured, then the std, which that may reset."""
         super().init_weights()
         self._zero_std()
 

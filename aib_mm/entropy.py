@@ -23,7 +23,7 @@ def predictive_entropy(probabilities: Tensor) -> Tensor:
     """Entropy of the mean over samples, ``(B,)`` nats, in [0, ln C].
 
     Args:
-        probabilities: of each sample, ``(S, B, C)``.
+        probabilities: class probabilities of each sample, ``(S, B, C)``.
     """
     return entropy(probabilities.mean(dim=0))
 
@@ -35,7 +35,7 @@ def mutual_information(probabilities: Tensor) -> Tensor:
     negative, at most ``ln min(S, C)``; 0 with a single sample.
 
     Args:
-        probabilities: of each sample, ``(S, B, C)``.
+        probabilities: class probabilities of each sample, ``(S, B, C)``.
     """
     # Where all samples agree, rounding alone can make the difference negative.
     return (

@@ -22,7 +22,7 @@ class _Logits(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """As the data preprocessor hands images on: normalised."""
+        """Logits of images as the data preprocessor hands them on: normalised."""
         return self.model(images, mode='tensor')
 
 
@@ -36,9 +36,9 @@ def export_onnx(
     Needs the packages onnx and onnxscript.
 
     Args:
-        model: with any neck and head of this package or its host's; it is left in the
-            mode it was in.
-        path: of the file.
+        model: model with any neck and head of this package or its host's; it is left in
+            the mode it was in.
+        path: path of the file.
         image_size: H and W, which the file is then bound to.
 
     Raises:

@@ -46,7 +46,7 @@ class WithAttention(tuple[Tensor, ...]):
 
     Args:
         tensors: the tuple's elements.
-        attention: per level.
+        attention: attention maps per level.
     """
 
     attention: tuple[AttentionMaps, ...]
@@ -95,10 +95,10 @@ class Source:
     """What the features under a map are computed from.
 
     Attributes:
-        feats: per level ``(B, C, H, W)``, before noise and modulation.
-        maps: per level the sampled maps, ``(L_a, B, 1, H, W)``.
+        feats: features per level, ``(B, C, H, W)``, before noise and modulation.
+        maps: sampled maps per level, ``(L_a, B, 1, H, W)``.
         noise_samples: L_z of the noise on the features; 0 without.
-        modulator: from features and maps to what heads see.
+        modulator: function from features and maps to what heads see.
         quantizer: rounds the mean map too, in a qt model.
     """
 
@@ -147,17 +147,17 @@ class AttendedFeatures(WithAttention):
 
     Args:
         maps: the tuple's elements.
-        attention: per level.
+        attention: attention maps per level.
         losses: unweighted scalars.
         source: what samples are computed from; None where ``maps`` are all there is.
         num_samples: ``L = L_a``, times the noise's L_z if there is noise.
-        samples: per level ``(L·B, C, H, W)``, where they are known already.
-        noisy: see below.
+        samples: features per level ``(L·B, C, H, W)``, where they are known already.
+        noisy: whether the neck puts noise on the features.
         sample_chunk: how many attention maps ``draw`` takes at a time; None is all.
 
     Attributes:
-        attention: per level ``AttentionMaps``.
-        num_samples: see above.
+        attention: ``AttentionMaps`` per level.
+        num_samples: number of samples, L.
         noisy: whether the neck puts noise on the features before the modulation.
     """
 
@@ -217,9 +217,9 @@ class AttendedFeatures(WithAttention):
 
     @property
     def samples(self) -> Maps:
-        """Per level ``(L·B, C, H, W)``, sample-major: the features under each sample.
+        """Features under each sample per level, ``(L·B, C, H, W)``, sample-major.
 
-        Several samples are computed when first asked for: a head that knows nothing of
+        Several samples are computed when first asked for: a head that does not use
         them does not pay for them.
         """
         if self._samples is None:
@@ -231,7 +231,7 @@ class AttendedFeatures(WithAttention):
 
     @property
     def expected(self) -> ExpectedFeatures:
-        """Per level ``(B, C, H, W)``: the features under the mean attention, noiseless.
+        """Features under the mean attention per level, ``(B, C, H, W)``, noiseless.
 
         Computed when asked for. A head's ``mode='tensor'`` reads it, so that counting
         operations and exporting see one pass, whose result is not random.
@@ -263,7 +263,7 @@ class AttendedFeatures(WithAttention):
         return self._losses.take()
 
     def require_taken(self) -> None:
-        """Let a backward pass that reaches these features with the losses untaken fail.
+        """Make a backward pass fail that reaches these features with losses untaken.
 
         Raises:
             RuntimeError: in that backward pass, which is the first one in training.
@@ -298,7 +298,7 @@ def sample_chunks(
 
     Args:
         feats: what the neck gave.
-        size: see ``AttendedFeatures.draw``.
+        size: attention maps at a time, see ``AttendedFeatures.draw``.
     """
     if isinstance(feats, AttendedFeatures):
         return feats.draw(size)
@@ -311,5 +311,5 @@ def expected_features(feats: Sequence[Tensor]) -> Sequence[Tensor]:
 
 
 def take_losses(feats: Sequence[Tensor]) -> dict[str, Tensor]:
-    """The losses of the neck behind the features, once; ``{}`` of plain ones."""
+    """The losses of the neck behind the features, once; ``{}`` for plain ones."""
     return feats.take_losses() if isinstance(feats, AttendedFeatures) else {}

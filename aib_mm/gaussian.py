@@ -51,9 +51,9 @@ def sample(mean: Tensor, std: Tensor, num_samples: int) -> Tensor:
     """Draw ``mean + std * eps``, ``eps ~ N(0, I)``, with gradients to both.
 
     Args:
-        mean: any shape.
-        std: as ``mean``.
-        num_samples: how many; 0 stands for the mean itself, without randomness.
+        mean: means, of any shape.
+        std: standard deviations, shaped as ``mean``.
+        num_samples: number of draws; 0 stands for the mean itself, without randomness.
 
     Returns:
         ``(max(num_samples, 1), *mean.shape)``.
@@ -72,9 +72,9 @@ def sample_blocks(mean: Tensor, std: Tensor, num_samples: int, blocks: int) -> T
 
     Args:
         mean: ``(blocks·N, ...)``.
-        std: as ``mean``.
-        num_samples: as ``sample``.
-        blocks: how many.
+        std: standard deviations, shaped as ``mean``.
+        num_samples: number of draws, see ``sample``.
+        blocks: number of blocks.
 
     Returns:
         ``(max(num_samples, 1), blocks·N, ...)``.
@@ -94,7 +94,7 @@ def kl_to_standard_normal(mean: Tensor, std: Tensor, reduction: str = 'mean') ->
 
     Args:
         mean: ``(N, K)`` or ``(N, K, H, W)``.
-        std: positive, as ``mean``.
+        std: standard deviations, positive, shaped as ``mean``.
         reduction: ``'mean'``, as Eq. 19: over the K latent dimensions, the batch and
             the positions. ``'sum'``: over K, then the mean over the rest, which is the
             divergence of the whole latent and what the released code uses.
@@ -111,7 +111,7 @@ def kl_to_standard_normal(mean: Tensor, std: Tensor, reduction: str = 'mean') ->
 
 
 def mean_or_zero(values: Tensor) -> Tensor:
-    """Mean of all elements; of none 0, still connected to the graph."""
+    """Mean of all elements; 0 if there are none, still connected to the graph."""
     return values.sum() / max(values.numel(), 1)
 
 

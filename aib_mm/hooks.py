@@ -40,14 +40,14 @@ class _ForwardObserver(Hook):
 class AIBLossHook(_ForwardObserver):
     """Add the neck's losses to the loss dict of a model whose heads are foreign.
 
-    Heads of aib_mm take the losses themselves. A head that knows nothing of the
+    Heads of aib_mm take the losses themselves. A head that does not use the
     attention leaves them; this hook then adds ``loss_vq`` and ``loss_cmt`` (paper,
     Eq. 18), and ``loss_price`` of a priced map, to what the model returns in
     ``mode='loss'``.
 
     Args:
-        weights: as ``NeckLoss``: ``vq_weight``, ``commit_weight``, ``attention_price``,
-            ``price_begin``, ``price_end``.
+        weights: arguments of ``NeckLoss``: ``vq_weight``, ``commit_weight``,
+            ``attention_price``, ``price_begin``, ``price_end``.
     """
 
     def __init__(self, **weights: Any) -> None:

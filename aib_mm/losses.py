@@ -66,7 +66,7 @@ class NeckLoss:
     Attributes:
         vq_weight: weight of Eq. 16, which moves the anchors to the scores.
         commit_weight: weight of Eq. 17, which moves the scores to the anchors.
-        attention_price: of one nat that the map lets through, at a position on average.
+        attention_price: price of one nat that the map lets through, per position.
         price_begin: iteration of the Runner at which the price begins to rise from 0.
         price_end: iteration from which it is whole; the rise is linear.
 
@@ -144,12 +144,12 @@ class AIBLoss(BaseModule):
 
     Args:
         beta: weight of the divergence, the price of information in the latent.
-        vq_weight: see ``NeckLoss``, as of all that follow but ``kl``.
-        commit_weight: see above.
+        vq_weight: weight of Eq. 16; see ``NeckLoss``, also for the rest but ``kl``.
+        commit_weight: weight of Eq. 17.
         kl: config of ``GaussianKL`` or ``AdversarialKL``.
-        attention_price: of a nat in the map; ours, and off by default.
-        price_begin: see above.
-        price_end: see above.
+        attention_price: price of a nat in the map; ours, and off by default.
+        price_begin: iteration at which the price begins to rise from 0.
+        price_end: iteration from which the price is whole.
 
     Raises:
         ValueError: a negative or non-finite weight.
@@ -199,7 +199,7 @@ class AIBLoss(BaseModule):
         """Weighted terms, and monitors.
 
         Args:
-            latent: of all attention samples, so that the mean over them is Eq. 12's.
+            latent: latent of all attention samples: the mean over them is Eq. 12's.
             neck_losses: what ``AttendedFeatures.take_losses`` gave.
 
         Returns:

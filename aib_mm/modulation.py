@@ -63,7 +63,7 @@ class Modulation(BaseModule):
         raise NotImplementedError
 
     def expected(self, x: Tensor, a: Tensor) -> Tensor:
-        """As ``forward``, without any randomness of the modulation's own."""
+        """Features of ``forward``, without the modulation's own randomness."""
         return self(x, a)
 
 
@@ -119,7 +119,7 @@ class ConcatModulation(_LiftedModulation):
 
 
 class ReplaceModulation(Modulation):
-    r"""What is not attended to is replaced by noise of the features' own statistics.
+    r"""Replaces what is not attended to by noise of the features' own statistics.
 
     .. math:: x_{att} = m + s\,(a\hat{x} + (1 - a)\varepsilon), \quad
         \hat{x} = (x - m) / s, \quad \varepsilon \sim N(0, I)
@@ -212,12 +212,12 @@ Maps = tuple[Tensor, ...]
 
 
 class Modulator(NamedTuple):
-    """From features and attention maps to what heads see, on all levels.
+    """Function from features and attention maps to what heads see, on all levels.
 
     Attributes:
         modulations: one per level, or one that serves all.
-        noise: on the features, before the modulation; None without.
-        post_neck: runs after the modulation, on every sample; None without.
+        noise: noise on the features, before the modulation; None without.
+        post_neck: neck that runs after the modulation, on every sample; None without.
     """
 
     modulations: Sequence[Modulation]
@@ -235,7 +235,7 @@ class Modulator(NamedTuple):
 
         Args:
             feats: what ``with_noise`` gave, per level.
-            maps: per level ``(L_a, B, 1, H, W)``, or one map, ``(B, 1, H, W)``.
+            maps: maps per level, ``(L_a, B, 1, H, W)``, or one map, ``(B, 1, H, W)``.
 
         Returns:
             Per level ``(L_a·L_z·B, C, H, W)``, sample-major.
@@ -243,7 +243,7 @@ class Modulator(NamedTuple):
         return self._run(feats, maps, expected=False)
 
     def expected(self, feats: Sequence[Tensor], maps: Sequence[Tensor]) -> Maps:
-        """As ``__call__``, without randomness of the modulation's own."""
+        """Features of ``__call__``, without the modulation's own randomness."""
         return self._run(feats, maps, expected=True)
 
     def _run(

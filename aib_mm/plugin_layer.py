@@ -50,12 +50,12 @@ class AIBLayer(BaseModule):
 
     Args:
         in_channels: C of the features; the host gives it.
-        init_cfg: of the layer's convs; by default torch's, whatever the backbone's is.
-        attention: as ``AIBAttention``.
+        init_cfg: initialisation of the convs; by default torch's, not the backbone's.
+        attention: arguments of ``AIBAttention``.
 
     Raises:
-        ValueError: a modulation that changes the number of channels; as
-            ``AIBAttention``.
+        ValueError: a modulation that changes the number of channels; whatever
+            ``AIBAttention`` raises.
     """
 
     _abbr_ = 'aib'
@@ -79,5 +79,5 @@ class AIBLayer(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, C, H, W)``."""
-        # Hosts add to it in place, which a view does not bear under with_cp.
+        # Hosts add to it in place, which fails on a view under with_cp.
         return self.attention((x,))[0].clone()

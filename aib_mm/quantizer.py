@@ -29,11 +29,11 @@ def nearest_anchor(scores: Tensor, anchors: Tensor) -> Tensor:
     """Index of the anchor nearest to each score (paper, Eq. 15), exactly.
 
     Args:
-        scores: any shape.
+        scores: scores, of any shape.
         anchors: ``(Q,)``, in any order.
 
     Returns:
-        int64, as ``scores``. Exactly between two anchors the lower one is taken.
+        Indices, int64, shaped as ``scores``; of two equally near ones, the lower.
     """
     return _look_up(scores, anchors)[1]
 
@@ -199,5 +199,5 @@ def anchor_usage(indices: Tensor, num_anchors: int) -> Tensor:
 
 
 def perplexity(usage: Tensor) -> Tensor:
-    """How many anchors are in use, effectively: ``exp(entropy)``, 1 to Q."""
+    """Effective number of anchors in use: ``exp(entropy)``, 1 to Q."""
     return torch.special.entr(usage).sum().exp()

@@ -49,15 +49,15 @@ class SplitWeights:
 
 
 def split_weights(model: nn.Module, source: Mapping[str, Tensor]) -> SplitWeights:
-    """Give every part of a classifier its weights of a whole backbone.
+    """Give every part of a classifier its weights from a whole backbone.
 
     The parts are the model's backbone and every ``ResNetStage`` in it. Each must find
     all its weights, counters of batch norms excepted.
 
     Args:
         model: an ``ImageClassifier``; is not changed.
-        source: of mmpretrain (``backbone.layer4.0.conv1.weight``) or bare
-            (``layer4.0.conv1.weight``).
+        source: weights named as in mmpretrain (``backbone.layer4.0.conv1.weight``) or
+            bare (``layer4.0.conv1.weight``).
 
     Raises:
         CheckpointError: a part that the source does not fill, or a weight of another
@@ -114,7 +114,7 @@ def save_atomically(content: Mapping, path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read, split, write, and say which key went where; the exit code."""
+    """Read, split, write, and say which key went where; return the exit code."""
     parser = argparse.ArgumentParser(
         prog='python -m aib_mm.classification.imagenet_weights',
         description='Split ImageNet weights of a backbone over extractor, attention '

@@ -38,5 +38,5 @@ def read(sample: DataSample, min_score: float) -> Outcome:
 
 
 def roi_extractors(model: nn.Module) -> list[nn.Module]:
-    """None: a latent belongs to an image."""
+    """No modules: a latent belongs to an image."""
     return []

@@ -61,7 +61,7 @@ def add_model_options(parser: argparse.ArgumentParser, rows: str, out: str) -> N
 
 
 def add_level_option(group: argparse._ArgumentGroup) -> None:
-    """Add which level of several is the map of a model."""
+    """Add the option of which level of several is a model's map."""
     group.add_argument(
         '--level',
         type=_level,

@@ -33,9 +33,9 @@ class GaussianBBoxHead(Shared2FCBBoxHead):
     Args:
         train_samples: L_z in training.
         test_samples: L_z at test; 0 takes the mean latents.
-        std_shift: see ``GaussianLayer``.
+        std_shift: shift of ``gaussian.softplus_std``, see ``GaussianLayer``.
         aib_loss: config of ``AIBLoss``; one is built for each latent.
-        args, kwargs: as ``Shared2FCBBoxHead``.
+        args, kwargs: arguments of ``Shared2FCBBoxHead``.
 
     Raises:
         ValueError: an impossible count, or a discriminator of another width.
@@ -116,12 +116,12 @@ class GaussianBBoxHead(Shared2FCBBoxHead):
         """What the bottleneck adds (paper, Eq. 18), with one divergence per latent.
 
         Args:
-            latents: of all attention samples.
+            latents: latents of all attention samples.
             neck_losses: what ``AttendedFeatures.take_losses`` gave; they go with the
                 first latent's.
 
         Returns:
-            As ``AIBLoss``: the latents' losses are added, and their monitors have the
+            Terms of ``AIBLoss``: the latents' losses are added, their monitors have the
             latent's name (``kl_nats_cls``); the map's have none.
         """
         losses: dict[str, Tensor] = {}

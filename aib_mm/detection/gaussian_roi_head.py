@@ -53,7 +53,7 @@ class _GaussianRoIs(BaseRoIHead):
     """What both RoI heads do with all samples at once.
 
     The RPN and the mask head see one set of maps (``AttendedFeatures`` as a tuple), so
-    that proposals are shared by all samples and masks cost what they cost.
+    that proposals are shared by all samples and masks cost no more.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class _GaussianRoIs(BaseRoIHead):
         return list(head) if isinstance(head, nn.ModuleList) else [head]
 
     def forward(self, x: Features, *args: Any, **kwargs: Any) -> tuple:
-        """As the host's, nothing drawn here: ``mode='tensor'``.
+        """The host's forward pass, nothing drawn here: ``mode='tensor'``.
 
         The proposals come from an RPN that saw the sampled maps: the result is the same
         every time only with ``neck.test_samples=0``.
@@ -140,7 +140,7 @@ class _GaussianRoIs(BaseRoIHead):
         return self._averaged(_joined(list(map(predictions, sample_chunks(x)))))
 
     def _averaged(self, samples: RoISamples) -> dict[str, Tensor | None]:
-        """As the host's ``_bbox_forward`` gives it for one sample."""
+        """Average over samples, as the host's ``_bbox_forward`` gives it for one."""
         scores, deltas = samples.scores, samples.deltas
         if scores is not None:
             if self.average == 'prob':
@@ -199,7 +199,7 @@ class GaussianRoIHead(_GaussianRoIs, StandardRoIHead):
     Args:
         test_samples: L_z at test instead of the box head's; 0 takes the mean latents.
         average: at test, class scores are averaged as ``'logit'`` or as ``'prob'``.
-        args, kwargs: as ``StandardRoIHead``.
+        args, kwargs: arguments of ``StandardRoIHead``.
 
     Raises:
         ValueError: an unknown choice, or a box head without latents.
@@ -211,7 +211,7 @@ class GaussianRoIHead(_GaussianRoIs, StandardRoIHead):
     def bbox_loss(
         self, x: Features, sampling_results: list[SamplingResult]
     ) -> dict[str, Any]:
-        """As the host's; ``loss_bbox`` also has the bottleneck's terms."""
+        """The host's losses; ``loss_bbox`` also has the bottleneck's terms."""
         return self._losses(
             x,
             sampling_results,
@@ -231,9 +231,9 @@ class GaussianCascadeRoIHead(_GaussianRoIs, CascadeRoIHead):
     stage's weight; the quantisation losses are in the first one.
 
     Args:
-        test_samples: as ``GaussianRoIHead``.
-        average: as ``GaussianRoIHead``.
-        args, kwargs: as ``CascadeRoIHead``.
+        test_samples: L_z at test, see ``GaussianRoIHead``.
+        average: what is averaged at test, see ``GaussianRoIHead``.
+        args, kwargs: arguments of ``CascadeRoIHead``.
 
     Raises:
         ValueError: an unknown choice, or a box head without latents.
@@ -248,7 +248,7 @@ class GaussianCascadeRoIHead(_GaussianRoIs, CascadeRoIHead):
     def bbox_loss(
         self, stage: int, x: Features, sampling_results: list[SamplingResult]
     ) -> dict[str, Any]:
-        """As the host's; ``loss_bbox`` also has the bottleneck's terms."""
+        """The host's losses; ``loss_bbox`` also has the bottleneck's terms."""
         return self._losses(
             x,
             sampling_results,

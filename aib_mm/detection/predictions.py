@@ -51,7 +51,7 @@ def read(sample: DetDataSample, min_score: float) -> Outcome:
 
 
 def roi_extractors(model: nn.Module) -> list[nn.Module]:
-    """What cuts out the regions whose latents ``GaussianBBoxHead`` draws."""
+    """Modules that cut out the regions whose latents ``GaussianBBoxHead`` draws."""
     found: list[nn.Module] = []
     for head in model.modules():
         if isinstance(head, GaussianRoIHead | GaussianCascadeRoIHead):
@@ -62,7 +62,7 @@ def roi_extractors(model: nn.Module) -> list[nn.Module]:
 
 
 def _f1(found: InstanceData, truth: InstanceData) -> float:
-    """Of an image without objects 1 if nothing is found."""
+    """F1 of the boxes found; 1 if there are no objects and nothing is found."""
     gt_boxes = getattr(truth.bboxes, 'tensor', truth.bboxes).cpu().numpy()
     gt_labels = truth.labels.cpu().numpy()
     boxes = torch.cat([found.bboxes, found.scores[:, None]], dim=1).cpu().numpy()

@@ -19,9 +19,9 @@ def random_batch(
     Args:
         images: B.
         size: height and width, pixels.
-        num_classes: labels are drawn below it.
-        objects: per image, with boxes and masks.
-        seed: of everything.
+        num_classes: number of classes; labels are below it.
+        objects: objects per image, with boxes and masks.
+        seed: seed of all random numbers.
     """
     generator = torch.Generator().manual_seed(seed)
     inputs, samples = [], []

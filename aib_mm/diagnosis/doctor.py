@@ -28,7 +28,7 @@ _SHOWN = 4  # names of parameters
 class Finding:
     """One line of the report; only ``failed`` ones make the exit code 1.
 
-    ``open`` is what nothing could be said about.
+    ``open`` marks what could not be checked.
     """
 
     state: Literal['ok', 'note', 'open', 'failed']

@@ -1,4 +1,4 @@
-"""Explains errors of hosts by the config, where it is certain which part they are of.
+"""Explains errors of hosts by the config, where it is certain which part raised them.
 
 mmengine and its toolboxes raise from deep inside, where the config is not known:
 ``TypeError: __init__() got an unexpected keyword argument``. What was being built is in
@@ -48,12 +48,12 @@ class ConfigError(UsageError):
 
 
 class RunError(Exception):
-    """A data loader failed: whose it is; the cause says more."""
+    """A data loader failed: the message says whose; the cause says more."""
 
 
 @contextmanager
 def explained(cfg: Config) -> Iterator[None]:
-    """Say of an error which place of the config it comes from, where that is certain.
+    """Say which place of the config an error comes from, where that is certain.
 
     Raises:
         ConfigError: a part cannot be built.
@@ -73,11 +73,11 @@ def explained(cfg: Config) -> Iterator[None]:
 
 
 def explain(error: Exception, cfg: Config) -> Cause | None:
-    """Which part of ``cfg`` cannot be built; None if the error is of another kind.
+    """The part of ``cfg`` that cannot be built; None if the error is of another kind.
 
     Args:
-        error: caught from building a part of the config, or from running it.
-        cfg: as it was given to mmengine.
+        error: error caught while building a part of the config or running it.
+        cfg: config as it was given to mmengine.
     """
     frames = _frames(error)
     builds = [f.f_locals for f in frames if f.f_code is build_from_cfg.__code__]
@@ -108,7 +108,7 @@ def explain(error: Exception, cfg: Config) -> Cause | None:
 
 
 def _frames(error: Exception) -> list[FrameType]:
-    """From the outermost call to the one that raised."""
+    """Frames from the outermost call to the one that raised."""
     return [frame for frame, _ in walk_tb(error.__traceback__)]
 
 
@@ -136,7 +136,7 @@ def _nodes(cfg: Config, split: str) -> dict[str, Any]:
 
 
 def _place_of(parts: Sequence[Any], nodes: dict[str, Any]) -> str:
-    """Where the innermost part that a config has stands in it, '' if none does.
+    """Place of the innermost part that stands in a config, '' if none does.
 
     A part stands directly in one of those that are being built around it, and the
     outermost anywhere. Hosts make some parts themselves, which stand nowhere.
@@ -269,7 +269,7 @@ def _loading(error: Exception, cfg: Config) -> Cause | None:
 
 
 def _no_tuples(cfg: Config, described: str) -> str:
-    """What to tell of a part that wants a tuple, if the config is in JSON or YAML."""
+    """Advice on a part that wants a tuple, if the config is in JSON or YAML."""
     suffix = Path(cfg.filename or '.py').suffix
     if suffix == '.py' or 'tuple' not in described:
         return ''

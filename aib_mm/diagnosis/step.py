@@ -51,11 +51,11 @@ def run_step(cfg: Config, model: nn.Module) -> Step:
     The images are small; where the model does not take them, they are of its own size.
 
     Args:
-        cfg: the model's.
-        model: gets random weights: of what its ``init_cfg`` says, nothing is loaded.
+        cfg: config of the model.
+        model: model that gets random weights; none that ``init_cfg`` names are loaded.
 
     Raises:
-        NotTried: the model is none of a host's for labelled images.
+        NotTried: the model is not one of a host's for labelled images.
         Exception: whatever the model raises on images of its own size.
     """
     kinds = [(k.__module__.partition('.')[0], k.__name__) for k in type(model).__mro__]
@@ -96,7 +96,7 @@ def _sides(cfg: Config, model: nn.Module) -> list[int]:
 
 
 def _side(size: Any) -> int:
-    """The longer side of a size, in pixels; 0 of what is none, such as a ratio."""
+    """The longer side of a size, in pixels; 0 if it is not one, such as a ratio."""
     sides = size if isinstance(size, list | tuple) else [size]
     return max(sides) if all(isinstance(side, int) for side in sides) else 0
 
@@ -157,7 +157,7 @@ def _owner(model: nn.Module, parameter: str) -> str:
 
 
 def failure_of(error: Exception, model: nn.Module) -> tuple[str, str]:
-    """Where a step failed and why; and the remedy, '' where none is certain.
+    """Place and cause of a step's failure, and the remedy, '' where none is certain.
 
     The place is that of the innermost module at work.
     """

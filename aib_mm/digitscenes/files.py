@@ -1,4 +1,4 @@
-"""How samples are written to files, and the checksums of the files."""
+"""Writing of samples to files, and the checksums of the files."""
 
 import hashlib
 import io

@@ -198,7 +198,7 @@ def _any_digit(source: Source, rng: np.random.Generator) -> tuple[int, np.ndarra
 
 
 def _place(shape: tuple[int, ...], side: int, rng: np.random.Generator) -> Box:
-    """Anywhere inside the image."""
+    """A random place inside the image."""
     height, width = shape
     left = int(rng.integers(side - width + 1))
     top = int(rng.integers(side - height + 1))
@@ -234,7 +234,7 @@ def _window(box: Box) -> tuple[slice, slice]:
 
 
 def _ink(glyph: np.ndarray, threshold: float) -> np.ndarray:
-    """Where the ink reaches the threshold, or the most ink there is if none does."""
+    """Mask of the ink that reaches the threshold, or of the most ink if none does."""
     return glyph >= min(threshold * 255, glyph.max())
 
 

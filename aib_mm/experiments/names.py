@@ -11,10 +11,10 @@ def read_pairs(
     """Values by the config's name.
 
     Args:
-        option: for messages.
-        form: the same, such as ``NAME=TITLE``.
-        texts: as given.
-        names: of the configs.
+        option: name of the option, for messages.
+        form: form of its texts, such as ``NAME=TITLE``.
+        texts: texts as given.
+        names: names of the configs.
 
     Raises:
         UsageError: a text of another form, or with an unknown name.

@@ -13,7 +13,7 @@ from aib_mm.version import __version__
 
 
 def fingerprint(*identity: Any) -> str:
-    """Changes whenever the values do, or the version of aib_mm or torch.
+    """Hash that changes whenever the values do, or the version of aib_mm or torch.
 
     Args:
         identity: settings as plain containers; anything else counts as its text.

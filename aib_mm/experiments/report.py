@@ -19,8 +19,8 @@ class Report:
     """Tables with their notes and all figures behind them.
 
     Attributes:
-        name: of the files.
-        tables: by title; a table alone may have ``''``.
+        name: name of the files, without suffix.
+        tables: tables by title; a table alone may have ``''``.
         notes: what the figures are, for readers.
         about: what the figures depend on, by name, for the JSON; ``command``, as
             typed, ends the notes too, with the machine.

@@ -44,7 +44,7 @@ class AttentionResult:
             input.
         latent: what the latents tell, or None without a density.
         level: what ``combine_levels`` takes; there is such a level.
-        frame: which ``image`` it is, one of ``map_on_image``'s.
+        frame: frame of ``image``, one of ``map_on_image``'s.
     """
 
     name: str
@@ -58,20 +58,20 @@ class AttentionResult:
 
     @cached_property
     def attention_mean(self) -> Map:
-        """``(H, W)``, of the levels asked for."""
+        """Mean attention ``(H, W)`` of the levels asked for."""
         return self._place(combine_levels(self.levels, self.level)[0][0])
 
     @cached_property
     def attention_std(self) -> Map:
-        """``(H, W)``, of the levels asked for."""
+        """Std of the attention ``(H, W)``, of the levels asked for."""
         return self._place(combine_levels(self.levels, self.level)[1][0])
 
     @cached_property
     def samples(self) -> Map:
         """The maps that modulated the features, ``(L_a, H, W)``.
 
-        Of one level, the finest unless another was asked for: the mean of anchors is no
-        anchor.
+        One level's, the finest unless another was asked for: the mean of anchors is not
+        an anchor.
         """
         placed = [
             self._place(sample[0], smooth=not self.quantized)
@@ -86,7 +86,7 @@ class AttentionResult:
 
     @cached_property
     def consistency(self) -> float | None:
-        """How much the samples agree, in [0, 1]; None of a single sample.
+        """Agreement of the samples, in [0, 1]; None for a single sample.
 
         The mean over their pairs of ``map_similarity``.
         """
@@ -142,7 +142,7 @@ class PlacedInformation(NamedTuple):
 
     @property
     def bits_per_position(self) -> float:
-        """Mean over positions; of an image without regions 0."""
+        """Mean over positions; 0 for an image without regions."""
         return self.total_bits / max(self.positions, 1)
 
 
@@ -157,7 +157,7 @@ def agreement(samples: Tensor) -> float | None:
 def place_information(
     information: Information | None, meta: dict[str, Any], frame: str
 ) -> PlacedInformation | None:
-    """Take what lies on the padding of the batch off."""
+    """Drop what lies on the padding of the batch."""
     if information is None:
         return None
     bits = information.bits.float().cpu()
@@ -186,7 +186,7 @@ def levels_of(
     Args:
         record: what one batch left.
         level: what ``combine_levels`` is to take; there must be so many.
-        windows: those of slide inference.
+        windows: the windows of slide inference.
 
     Raises:
         InferenceError: several passes for one batch, which are not those of the

@@ -41,7 +41,7 @@ def resize_position_biases(
 def resize_table(table: Tensor, size: int) -> Tensor:
     """One table, ``(n² + 3, heads)`` to ``(size² + 3, heads)``, both sides odd.
 
-    As BEiT's own code: the old offsets get a spacing that grows geometrically from 1 in
+    BEiT's method: the old offsets get a spacing that grows geometrically from 1 in
     the centre, so that near offsets keep their biases and far ones are stretched; in
     between is a cubic spline.
 

@@ -52,11 +52,11 @@ class GaussianDecodeHead(BaseDecodeHead):
         test_samples: L_z at test; 0 takes the mean latent.
         average: at test, samples are averaged as ``'logit'`` or as ``'prob'``, at the
             resolution of the logits.
-        std_kernel_size: see ``GaussianConv``.
-        std_shift: see ``GaussianLayer``.
-        std_groups: see ``GaussianConv``.
+        std_kernel_size: kernel size of the std's conv, see ``GaussianConv``.
+        std_shift: shift of ``gaussian.softplus_std``, see ``GaussianLayer``.
+        std_groups: groups of the std's conv, see ``GaussianConv``.
         aib_loss: config of ``AIBLoss``.
-        args, kwargs: as the host's head.
+        args, kwargs: arguments of the host's head.
 
     Raises:
         ValueError: an unknown choice, an impossible number, a last layer that cannot
@@ -94,14 +94,14 @@ class GaussianDecodeHead(BaseDecodeHead):
         self.aib_loss.check_encoder(self.latent)
 
     def cls_seg(self, feat: Tensor) -> Tensor:
-        """Nothing: ``decode`` classifies, once the latent is drawn."""
+        """The features as they are: ``decode`` classifies, once the latent is drawn."""
         return feat
 
     def encode(self, feats: Features, num_samples: int, blocks: int = 1) -> Latent:
         """Features to the latent of each pixel, ``(L_z, N, K, H, W)``.
 
         Args:
-            feats: per level ``(N, C, H, W)``.
+            feats: features per level, ``(N, C, H, W)``.
             num_samples: draws; 0 is the mean.
             blocks: samples of the attention in ``feats``.
         """
@@ -194,7 +194,7 @@ def mean_logits(chunks: Iterable[Tensor], average: str) -> Tensor:
 
 
 def _log_probabilities(logits: Tensor) -> Tensor:
-    """Over C, or of being the class and not being it where C is 1."""
+    """Log probabilities over C; where C is 1, of being the class and not being it."""
     if logits.shape[2] > 1:
         return logits.log_softmax(dim=2)
     return torch.cat([F.logsigmoid(logits), F.logsigmoid(-logits)], dim=2)

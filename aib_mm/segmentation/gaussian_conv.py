@@ -14,12 +14,12 @@ class GaussianConv(GaussianLayer):
     ``activate``. A conv beside it is the std.
 
     Args:
-        layer: the host's; this module takes it over.
-        std_kernel_size: of the conv of the std, odd. The paper does not say; 1 makes it
-            cheap, since this layer is where most of UPerHead's operations are.
-        std_shift: see ``GaussianLayer``.
-        std_groups: of that conv. A UPerHead's input is four levels side by side: with
-            4 groups each quarter of the latent takes its std from one of them, for a
+        layer: the host's ``ConvModule``; this module takes it over.
+        std_kernel_size: kernel size of the std's conv, odd. The paper gives none; 1 is
+            cheap, as this layer is where most of UPerHead's operations are.
+        std_shift: shift of ``gaussian.softplus_std``, see ``GaussianLayer``.
+        std_groups: groups of that conv. A UPerHead's input is four levels side by side:
+            with 4 groups each quarter of the latent has its std from one of them, for a
             quarter of the operations.
 
     Raises:

@@ -50,7 +50,7 @@ def read(sample: SegDataSample, min_score: float) -> Outcome:
 
 
 def roi_extractors(model: nn.Module) -> list[nn.Module]:
-    """None: a latent belongs to a pixel."""
+    """No modules: a latent belongs to a pixel."""
     return []
 
 

@@ -13,8 +13,8 @@ def random_batch(
     Args:
         images: B.
         size: height and width, pixels.
-        num_classes: labels are drawn below it.
-        seed: of everything.
+        num_classes: number of classes; labels are below it.
+        seed: seed of all random numbers.
     """
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (images, 3, *size), generator=generator)

@@ -76,7 +76,7 @@ def spare_anchors(
     """Register a subclass that spares anchors under the name of a constructor.
 
     Args:
-        registry: where the constructor is registered.
+        registry: registry in which the constructor is registered.
         constructor: the class to be replaced.
     """
     name = constructor.__name__

@@ -115,7 +115,7 @@ def check_checkpoint(
         keys: entries that the checkpoint must have; ``RESUME_KEYS`` for resuming.
 
     Returns:
-        What it holds; None for an address that is left to mmengine.
+        Content of the checkpoint; None for an address that is left to mmengine.
 
     Raises:
         CheckpointError: names the file, the cause and the remedy.

@@ -65,8 +65,8 @@ def check_fit(
     """Raise where a checkpoint would leave weights random; warn of superfluous ones.
 
     Args:
-        report: of ``compare_keys``.
-        model: of the report.
+        report: report of ``compare_keys``.
+        model: the report's model.
         checkpoint: path or address.
         allow_missing: raise only if nothing fits at all.
         remedy: ends the message.

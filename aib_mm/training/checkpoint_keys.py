@@ -32,7 +32,7 @@ class KeyReport:
         missing: other keys of the model that the state dict lacks.
         unexpected: keys of the state dict that the model lacks.
         mismatched: keys of both, with both shapes, but for those of the predictor.
-        predictor: those that the number of classes explains.
+        predictor: mismatched keys that the number of classes explains.
     """
 
     new: Sequence[str]
@@ -55,8 +55,8 @@ def compare_keys(model: nn.Module, state_dict: Mapping[str, Any]) -> KeyReport:
     where it has some, the others are missing.
 
     Args:
-        model: is not changed; the loading is tried on a copy.
-        state_dict: is not changed; a prefix ``module.`` is dropped.
+        model: model, not changed; the loading is tried on a copy.
+        state_dict: weights by name, not changed; a prefix ``module.`` is dropped.
     """
     model = copy.deepcopy(model)
     found = _as_loaded(model, state_dict)
@@ -106,7 +106,7 @@ def read_state_dict(path: str) -> Mapping[str, Tensor]:
 
 
 def _as_loaded(model: nn.Module, state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights under the names that the model's classes look for them.
+    """The weights under the names that the model's classes look for.
 
     The classes rename while they load, so the weights are loaded into ``model``.
     """

@@ -125,7 +125,7 @@ def _ends_well(path: Path, kind: str | None) -> bool:
 
 
 def _box_damage(box: Any) -> str | None:
-    """Box as left, top, right, bottom; None is no box, and nothing is wrong then."""
+    """Damage of a box as left, top, right, bottom; None if there is none, or no box."""
     if box is None:
         return None
     values = [float(value) for value in box]
@@ -168,7 +168,7 @@ def check_coco(path: str | Path, on_damage: str = 'stop') -> None:
 
 
 def _listed(problems: list[str]) -> str:
-    """Count and the first few."""
+    """Count of the problems, and the first few."""
     more = len(problems) - _NAMED
     rest = [f'{more} more'] if more > 0 else []
     named = '; '.join([*problems[:_NAMED], *rest])

@@ -1,4 +1,4 @@
-"""Stop a training whose loss is no number, before it spoils the weights."""
+"""Stop a training whose loss is not finite, before it spoils the weights."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -100,7 +100,7 @@ class NonFiniteLossHook(Hook):
 
 
 def non_finite_losses(losses: dict[str, Any]) -> list[str]:
-    """Which components are NaN or infinite, as ``'loss_cls[1] is nan'``."""
+    """Components that are NaN or infinite, as ``'loss_cls[1] is nan'``."""
     return [
         f'{name} is {value.detach().float().mean().item()}'
         for name, value in _components(losses)

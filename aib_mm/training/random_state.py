@@ -55,7 +55,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 def torch_worker_seeds(worker_id: int) -> None:
     """Leave a loader's workers the seeds torch gave them, other ones in each epoch.
 
-    As ``worker_init_fn=dict(type='torch_worker_seeds')`` of a data loader: mmengine's
+    For ``worker_init_fn=dict(type='torch_worker_seeds')`` of a data loader: mmengine's
     own function gives the workers of every epoch the same seeds.
     """
 

@@ -106,7 +106,7 @@ def configure_test(
         cfg: a config; changed in place.
         checkpoint: file or address.
         settings: what every run is told.
-        out: where predictions or metrics are to be written.
+        out: path where predictions or metrics are to be written.
         out_item: ``'pred'`` (as None) or ``'metrics'``, what goes there.
         drawing: what is shown or painted; None for nothing.
         tta: whether to augment at test time.

@@ -122,7 +122,7 @@ def _mend_pointer(work_dir: Path) -> None:
 
 
 def _can_be_read(path: str) -> bool:
-    """Also without an optimizer: mmengine goes on from such a file, with a new one."""
+    """Whether mmengine can go on from a file, with a new optimizer if it has none."""
     try:
         check_checkpoint(path)
     except CheckpointError:

@@ -27,7 +27,7 @@ def wrap_layers(
     calls ``loss`` and ``predict`` and not the module.
 
     Args:
-        module: of the model.
+        module: module of the model.
         recurse: whether torch asks if to look inside, which is always.
         nonwrapped_numel: not used.
         layers: names of classes whose instances are called, such as
@@ -48,10 +48,10 @@ class AIBFSDPStrategy(FSDPStrategy):
     - Without a GPU it works on gloo, for trying things out.
 
     Args:
-        model_wrapper: as ``FSDPStrategy``.
+        model_wrapper: argument of ``FSDPStrategy``.
         state_dict_cfg: likewise. ``'full'`` gives checkpoints that every program of
             this package reads; ``'local'`` a folder each.
-        kwargs: as ``FSDPStrategy``.
+        kwargs: arguments of ``FSDPStrategy``.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class AIBFSDPStrategy(FSDPStrategy):
         optim_wrapper: Optimizer | BaseOptimWrapper | dict,
         model: nn.Module | None = None,
     ) -> BaseOptimWrapper:
-        """As mmengine's, with every weight in its shape."""
+        """Build the wrapper as mmengine does, with every weight in its shape."""
         if not isinstance(model, FullyShardedDataParallel):
             return super().build_optim_wrapper(optim_wrapper, model)
         with FullyShardedDataParallel.summon_full_params(model, writeback=False):

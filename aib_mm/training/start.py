@@ -81,7 +81,7 @@ def train_config(cfg: Config) -> None:
     """Train as a config says, with this package's safeguards.
 
     Args:
-        cfg: of a training, as ``configure_training`` leaves it.
+        cfg: config of a training, as ``configure_training`` leaves it.
     """
     # Weights of another model are a usual start; to resume, all are needed.
     runner = build_runner(cfg, allow_missing=not cfg.get('resume'))

@@ -64,7 +64,7 @@ def safeguards(cfg: Config) -> tuple[type[Hook], ...]:
 
 
 def _strategy(cfg: Config) -> str | None:
-    """Its class's name; None where the Runner takes no strategy."""
+    """Name of the strategy's class; None where the Runner takes no strategy."""
     if _name(cfg, 'runner_type') != 'FlexibleRunner':
         return None
     return _name(cfg.get('strategy') or {}, 'type')

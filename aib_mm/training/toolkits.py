@@ -1,4 +1,4 @@
-"""How the three toolkits differ on the command line: one table, ``TOOLKITS``.
+"""Differences of the three toolkits on the command line: one table, ``TOOLKITS``.
 
 Everything is done on the config, by registered names; no toolkit is imported.
 """

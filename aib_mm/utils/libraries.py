@@ -16,7 +16,7 @@ def require_library(module: str, package: str, purpose: str) -> None:
         purpose: what needs it, in the plural.
 
     Raises:
-        MissingLibraryError: with the remedy.
+        MissingLibraryError: names the remedy.
     """
     try:
         importlib.import_module(module)

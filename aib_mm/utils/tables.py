@@ -59,7 +59,7 @@ def digits_for(values: Sequence[float]) -> int:
 
 
 def terminal_table(table: Table) -> TerminalTable:
-    """For printing with rich."""
+    """Table for printing with rich."""
     drawn = TerminalTable(box=box.SIMPLE_HEAD)
     for i, column in enumerate(table.columns):
         drawn.add_column(column.head, justify='right' if i else 'left', no_wrap=not i)

@@ -19,14 +19,14 @@ class ResNetStage(BaseModule):
     the same parameters, so that weights of a whole backbone load into it.
 
     Args:
-        depth: of the whole network, one that the host's ``ResNet`` has.
+        depth: layers of the whole network, one that the host's ``ResNet`` has.
         stage: number, from 1.
-        base_channels: as the host's ``ResNet``; 128 for a wide ResNet-50-2.
-        expansion: as the host's ``ResNet``; 2 for a wide ResNet-50-2.
-        in_channels: by default those of the stage before. To be set after a modulation
-            that concatenates.
-        stride: of the first residual block, by default the network's own: 1 for stage
-            1, else 2. The attention branch's has 1, so that the map keeps its size.
+        base_channels: middle channels of stage 1; 128 for a wide ResNet-50-2.
+        expansion: output over middle channels of a block; 2 for a wide ResNet-50-2.
+        in_channels: channels of x, by default the stage before's. To be set after a
+            modulation that concatenates.
+        stride: stride of the first residual block, by default the network's own: 1 for
+            stage 1, else 2. The attention branch's has 1, to keep the map's size.
 
     Raises:
         ValueError: a depth, stage or number that does not exist.

@@ -35,12 +35,12 @@ class VGGBlocks(BaseModule):
     body, all of them the vanilla network.
 
     Args:
-        blocks: which, consecutive, from 1 to 6.
+        blocks: numbers of the blocks, consecutive, from 1 to 6.
         width: factor on all channels, rounded to whole channels.
-        in_channels: by default what comes before the first block: 3, or the width of
+        in_channels: channels of x, by default what comes before: 3, or the width of
             the block before. To be set after a modulation or noise that concatenates.
         pointwise: end with a 1×1 conv to 512 (× ``width``) channels and a ReLU.
-        norm_cfg: of the 3×3 convs.
+        norm_cfg: config of the norm after each 3×3 conv.
         out_blocks: give the maps of these blocks, each before its last pool, instead of
             the map after all layers; nothing is built that none of them needs.
 
@@ -102,7 +102,7 @@ class VGGBlocks(BaseModule):
 def _conv_layers(
     blocks: Sequence[int], width: float, channels: int, norm_cfg: dict
 ) -> dict[str, nn.Module]:
-    """Named as in the VGG paper, so that a layer keeps its name wherever the cut is."""
+    """Layers named as in the VGG paper: a layer keeps its name wherever the cut is."""
     layers: dict[str, nn.Module] = {}
     for block in blocks:
         for i, entry in enumerate(BLOCKS[block], start=1):

@@ -23,9 +23,9 @@ class PreActBlock(BaseModule):
     shortcut is x; where channels or stride change, it is a 1×1 conv of h.
 
     Args:
-        in_channels: of x.
-        out_channels: of both convs.
-        stride: of the first conv and of the shortcut.
+        in_channels: channels of x.
+        out_channels: output channels of both convs.
+        stride: stride of the first conv and of the shortcut.
         dropout: share of elements dropped in training.
     """
 
@@ -65,14 +65,14 @@ class WideResNetBlocks(BaseModule):
     ones for ImageNet, with the activation after the sum.
 
     Args:
-        blocks: which, consecutive, from 1 to 3.
-        depth: of the whole network: 10, 16, 22, 28, …
+        blocks: numbers of the blocks, consecutive, from 1 to 3.
+        depth: layers of the whole network: 10, 16, 22, 28, …
         widen_factor: k; the blocks have 16k, 32k and 64k channels, rounded.
-        dropout: see ``PreActBlock``. Not in the paper; the authors' released code.
-        in_channels: by default what comes before the first block: 3, or the width of
+        dropout: share of elements dropped. Not in the paper; from the released code.
+        in_channels: channels of x, by default what comes before: 3, or the width of
             the block before. To be set after a modulation that concatenates.
-        first_stride: of the first block, by default the network's own: 1, 2, 2. The
-            attention branch's block 3 has 1, so that the map keeps its size.
+        first_stride: stride of the first block, by default the network's own: 1, 2, 2.
+            The attention branch's block 3 has 1, so that the map keeps its size.
         final_norm: end with batch norm and ReLU, as the network does; by default if
             block 3 is among the blocks. A cut before has the bare sum, which the next
             block normalises.

@@ -72,7 +72,7 @@ class CUBWithBoxes(CUB):
 
 
 def read_boxes(path: Path) -> dict[int, tuple[float, ...]]:
-    """Per number of an image, from 0, its box: left, top, width, height in pixels.
+    """Boxes by number of the image, from 0: left, top, width, height in pixels.
 
     Raises:
         DataError: a line is not a number and a box of some size.
@@ -102,7 +102,7 @@ class CropToBox(BaseTransform):
     Modified keys: ``img``, ``img_shape``.
 
     Args:
-        key: where the box is.
+        key: key of the box in the sample.
     """
 
     def __init__(self, key: str = 'bird_box') -> None:

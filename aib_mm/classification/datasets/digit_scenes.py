@@ -28,7 +28,7 @@ class DigitScenes(CustomDataset):
         data_root: folder of the part, which holds ``meta.json``.
         split: ``train`` or ``test`` of the classification part; ``photographs``,
             ``thick`` or ``thin`` of the shifted part.
-        kwargs: as for mmpretrain's ``BaseDataset``.
+        kwargs: arguments of mmpretrain's ``BaseDataset``.
 
     Raises:
         FileNotFoundError: no set is there, or images are missing.
@@ -67,5 +67,5 @@ class DigitScenes(CustomDataset):
         return samples
 
     def extra_repr(self) -> list[str]:
-        """What mmpretrain prints of the dataset."""
+        """Lines that mmpretrain prints of the dataset."""
         return [f'Root of dataset: \t{self.data_root}', f'Split: \t{self.split}']

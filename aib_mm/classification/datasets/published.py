@@ -23,10 +23,10 @@ class PublishedFile:
     """A file of a data set and where it comes from.
 
     Attributes:
-        path: below the folder of the data set.
-        md5: of the file; None compares nothing.
-        url: of the file, or of the archive that unpacks to it.
-        archive_md5: of that archive; None where ``url`` is the file itself.
+        path: path below the folder of the data set.
+        md5: MD5 sum of the file; None compares nothing.
+        url: address of the file, or of the archive that unpacks to it.
+        archive_md5: MD5 sum of that archive; None where ``url`` is the file itself.
     """
 
     path: str
@@ -39,7 +39,7 @@ class PublishedFile:
         return _problem(root / self.path, self.md5)
 
     def by_hand(self, root: Path) -> str:
-        """How to fetch the file without this program."""
+        """Instructions to fetch the file without this program."""
         if self.archive_md5 is None:
             return f'fetch {self.url} and put it at {root / self.path}'
         return f'fetch {self.url} and unpack it in {root}'
@@ -49,7 +49,7 @@ def provide(files: Sequence[PublishedFile], root: Path, download: bool) -> None:
     """See to it that the files are there, whole.
 
     Args:
-        files: all that are needed.
+        files: the files that are needed.
         root: folder of the data set.
         download: fetch what is missing or damaged.
 
@@ -109,11 +109,11 @@ class PublishedDataset(BaseDataset):
 
     Args:
         data_root: folder of the data set.
-        split: one of those of the class.
+        split: name of a split that the class has.
         metainfo: overrides the names of the classes.
         download: fetch files that are missing or damaged.
         data_prefix: folder below ``data_root``, or all of the path.
-        test_mode: as for mmpretrain's ``BaseDataset``, like all ``kwargs``.
+        test_mode: argument of mmpretrain's ``BaseDataset``, like all ``kwargs``.
 
     Raises:
         DataError: the files are missing, damaged, or do not hold what they should.
@@ -173,7 +173,7 @@ class PublishedDataset(BaseDataset):
         return self.read()
 
     def extra_repr(self) -> list[str]:
-        """What mmpretrain prints of the dataset."""
+        """Lines that mmpretrain prints of the dataset."""
         return [f'Root of dataset: \t{self.root}', f'Split: \t{self.split}']
 
 

@@ -64,7 +64,7 @@ class STL10(PublishedDataset):
             has no monkey, STL-10 no frog.
         unmatched: what becomes of the monkeys then: ``'drop'`` leaves them out,
             ``'error'`` keeps them with a label that no model gives.
-        kwargs: as for ``PublishedDataset``, and so are the errors.
+        kwargs: arguments of ``PublishedDataset``, whose errors are raised too.
     """
 
     METAINFO: ClassVar[dict] = {'classes': CLASSES}
@@ -107,7 +107,7 @@ class STL10(PublishedDataset):
 
 
 def labels_among(classes: tuple[str, ...]) -> list[int]:
-    """Per class of STL-10 its index among ``classes``, ``NO_CLASS`` if it has none."""
+    """Index of each class of STL-10 among ``classes``, or ``NO_CLASS``."""
     names = [SYNONYMS.get(name, name) for name in CLASSES]
     return [classes.index(n) if n in classes else NO_CLASS for n in names]
 

@@ -16,15 +16,15 @@ from aib_mm.errors import check_count
 
 @dataclass(frozen=True)
 class AdaptiveSampling:
-    """When an image needs no further sample of the attention.
+    """Rule of when an image needs no further sample of the attention.
 
-    It is settled when the gap between its two highest mean class probabilities is at
+    An image is settled when the gap of its two highest mean class probabilities is at
     least ``margin`` standard errors of that gap, over all draws so far: L_z of each
     attention sample. Draws that share an attention sample are not independent, so that
     the standard error is a lower bound. One draw alone settles nothing.
 
     Attributes:
-        margin: in standard errors; infinity never settles.
+        margin: least gap in standard errors; infinity never settles.
         min_samples: attention samples that every image gets.
 
     Raises:
@@ -40,10 +40,10 @@ class AdaptiveSampling:
         check_count('adaptive min_samples', self.min_samples, 1)
 
     def settled(self, logits: Tensor) -> Tensor:
-        """Which images are settled, ``(n,)`` bool.
+        """Mask of the images that are settled, ``(n,)`` bool.
 
         Args:
-            logits: of the draws so far, ``(L_z, L_a, n, C)``.
+            logits: logits of the draws so far, ``(L_z, L_a, n, C)``.
         """
         draws = logits.shape[0] * logits.shape[1]
         if logits.shape[1] < self.min_samples or draws < 2:
@@ -55,7 +55,7 @@ class AdaptiveSampling:
         ).unbind(dim=-1)
         gaps = first - second
         errors = gaps.std(dim=0) / draws**0.5
-        # Where all draws agree, infinity times 0 is no number, and settles nothing.
+        # Where all draws agree, infinity times 0 is NaN, and settles nothing.
         return gaps.mean(dim=0) >= self.margin * errors
 
 
@@ -63,10 +63,10 @@ def spread(values: Tensor, images: Tensor, batch_size: int, dim: int) -> Tensor:
     """Values of some images at their places in the batch; NaN for the others.
 
     Args:
-        values: images are its dimension ``dim``.
+        values: values of images, which are its dimension ``dim``.
         images: their indices in the batch, ``(n,)``.
         batch_size: B.
-        dim: see ``values``.
+        dim: dimension of ``values`` that counts images.
     """
     shape = [*values.shape]
     shape[dim] = batch_size
@@ -80,11 +80,11 @@ def by_count(
 
     Args:
         counts: samples of each image, ``(B,)``.
-        summarize: from the indices of the images that got so many samples, and this
-            number, to their values, ``(n, ...)`` by name.
+        summarize: function from the indices of images that got so many samples,
+            and this number, to their values, ``(n, ...)`` by name.
 
     Returns:
-        ``(B, ...)`` by name.
+        Values ``(B, ...)`` by name.
     """
     groups = [
         ((counts == count).nonzero().flatten(), int(count)) for count in counts.unique()

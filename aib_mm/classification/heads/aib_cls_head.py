@@ -50,7 +50,7 @@ class AIBClsHead(ClsHead):
             settled. By default every image gets all.
         train_average: ``'loss'`` is the mean over samples of the task loss (paper,
             Eq. 12); ``'logit'`` the loss of the mean logits (the released code).
-        loss, topk, cal_acc, init_cfg: as mmpretrain's ``ClsHead``.
+        loss, topk, cal_acc, init_cfg: arguments of mmpretrain's ``ClsHead``.
 
     Raises:
         ValueError: an unknown choice, a wrong number, or parts that do not fit.
@@ -143,13 +143,13 @@ class AIBClsHead(ClsHead):
 
         The data samples also get ``predictive_entropy`` and ``mutual_information``, in
         nats, of the samples' class probabilities: the entropy of their mean, whatever
-        ``average`` says, and the part of it that comes of their disagreement, which is
-        0 of one sample; with a Gaussian encoder ``kl_nats``, the divergence of the
+        ``average`` says, and the part of it that is due to their disagreement, which is
+        0 for one sample; with a Gaussian encoder ``kl_nats``, the divergence of the
         image's latent (summed over K, averaged over attention samples). The attention
         itself is written by ``AttentionFieldsHook``.
 
         With ``adaptive`` also ``samples_drawn``: how often the encoder ran for the
-        image. Everything is then of these samples.
+        image. Everything then comes from these samples.
         """
         if self.adaptive is None:
             logits, latent = self._decode_samples(feats, self.test_samples)
@@ -185,7 +185,7 @@ class AIBClsHead(ClsHead):
         return found
 
     def _adapted(self, feats: Sequence[Tensor]) -> dict[str, Tensor]:
-        """As ``_summarized``, where each image has only the samples that it needs."""
+        """Values of ``_summarized``, from only the samples that each image needs."""
         assert self.adaptive is not None
         self._check_noise(feats)
         batch_size = len(feats[0])

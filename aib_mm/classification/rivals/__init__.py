@@ -1,6 +1,6 @@
 """Other people's attention, for the comparison of the paper's Table 5.
 
-Each from its own paper, on the blocks that the rest of the comparison stands on, and
+Each is from its own paper, on the blocks that the rest of the comparison stands on, and
 each with its maps where those of ``AIBAttention`` are: in ``WithAttention``.
 """
 

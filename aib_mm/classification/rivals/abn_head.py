@@ -55,7 +55,7 @@ class ABNBranch(AttentionModule):
 @HOST_MODELS.register_module()
 @MODELS.register_module()
 class ABNHead(ClsHead):
-    """Attention branch, and perception branch on what it lets: both learn the classes.
+    """Attention branch and, on what it lets through, perception branch: both classify.
 
     "Attention Branch Network: Learning of Attention Mechanism for Visual Explanation",
     sections 3.1 to 3.3, in its residual form ``(1 + a) x``. The loss is the sum of both
@@ -64,8 +64,8 @@ class ABNHead(ClsHead):
     Args:
         num_classes: C.
         branch: config of the attention branch's body, see ``ABNBranch``.
-        body: config of the perception branch's; its last map is pooled and classified.
-        loss, topk, cal_acc, init_cfg: as mmpretrain's ``ClsHead``.
+        body: config of the perception branch's body, whose last map is classified.
+        loss, topk, cal_acc, init_cfg: arguments of mmpretrain's ``ClsHead``.
 
     Raises:
         ValueError: a number of classes that cannot be; in the first forward pass, a

@@ -38,7 +38,7 @@ class ClassActivation(AttentionModule):
     The map explains the prediction and takes no part in it: no gradient flows from it.
 
     Args:
-        in_channels: K, of the features.
+        in_channels: K, channels of the features.
         num_classes: C.
     """
 
@@ -66,9 +66,9 @@ class CAMHead(ClsHead):
 
     Args:
         num_classes: C.
-        in_channels: of the features.
-        conv_channels: of the 3×3 conv.
-        loss, topk, cal_acc, init_cfg: as mmpretrain's ``ClsHead``.
+        in_channels: channels of the features.
+        conv_channels: output channels of the 3×3 conv.
+        loss, topk, cal_acc, init_cfg: arguments of mmpretrain's ``ClsHead``.
 
     Raises:
         ValueError: a number of classes or channels that cannot be.

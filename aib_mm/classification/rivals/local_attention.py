@@ -30,7 +30,7 @@ class LocalAttention(AttentionModule):
     learned is the same.
 
     Args:
-        in_channels: of the local features, per level.
+        in_channels: channels of the local features, per level.
 
     Raises:
         ValueError: no level; features that do not fit ``in_channels``.
@@ -54,7 +54,7 @@ class LocalAttention(AttentionModule):
         self.out_channels = sum(self.in_channels)
 
     def forward(self, feats: Sequence[Tensor]) -> WithAttention:
-        """Per level ``(B, C, H, W)`` to one ``(B, out_channels)``, with the maps.
+        """Levels ``(B, C, H, W)`` to one ``(B, out_channels)``, with the maps.
 
         Raises:
             ValueError: levels or channels other than ``in_channels`` says.

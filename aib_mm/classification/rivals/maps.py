@@ -1,4 +1,4 @@
-"""From scores of positions to attention maps, and from maps to features."""
+"""Attention maps from scores of positions, and features from maps."""
 
 import torch
 from torch import Tensor

@@ -15,7 +15,7 @@ from aib_mm.registry import MODELS, build_part
 @HOST_MODELS.register_module()
 @MODELS.register_module()
 class ProgressiveAttention(AttentionModule):
-    """Attention between stages, each of which sees what the attention before it let.
+    """Attention between stages, each of which sees what the attention before let pass.
 
     "Progressive Attention Networks for Visual Attribute Prediction", its section on the
     progressive attentive process. With levels ``l = 1 … L``, all positions alike::
@@ -30,10 +30,10 @@ class ProgressiveAttention(AttentionModule):
     for, do not exist in classification.
 
     Args:
-        in_channels: of the first level's features.
+        in_channels: channels of the first level's features.
         stages: configs of what is between two levels; each has ``out_channels`` and
             comes after a 2×2 max pool.
-        hidden_channels: between the two convs of each g. Our choice.
+        hidden_channels: channels between the two convs of each g. Our choice.
 
     Raises:
         ValueError: a number of channels that cannot be; features that do not fit.

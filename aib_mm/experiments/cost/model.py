@@ -61,7 +61,7 @@ class Subject:
         Args:
             samples: L_a of a prediction, where 0 also takes the mean latent; None for
                 a training step.
-            alone: over one image instead.
+            alone: whether the pass is over one image instead.
         """
         data = self.image if alone else self.data
         if samples is None:
@@ -83,7 +83,7 @@ class Subject:
         return (there + peak_bytes(step, self.device)) / 2**20
 
     def macs(self, step: Step) -> dict[str, float]:
-        """Multiply-accumulates of a pass per image, of a training step both ways.
+        """Multiply-accumulates of a pass per image; both ways for a training step.
 
         Those of ``'all'``, and the shares of ``'backbone'``, ``'neck'`` and ``'head'``.
         """
@@ -101,11 +101,11 @@ class Subject:
         return {part: count / 2 / self.batch for part, count in flops.items()}
 
     def parameters(self) -> int:
-        """How many numbers are learnt or kept fixed, buffers not counted."""
+        """Number of parameters, learnt or kept fixed, without buffers."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def count(self) -> dict[str, Any]:
-        """What needs no clock: parameters, and multiply-accumulates of one image.
+        """Costs that need no clock: parameters, and multiply-accumulates of one image.
 
         They are taken with ``one_sample`` of everything that is sampled, also by
         ``parts`` of the model, and as in a ``test`` of the config, with ``samples``.
@@ -143,7 +143,7 @@ def _build(cfg: Config) -> BaseModel:
 
 
 def _set_samples(model: nn.Module, count: int) -> None:
-    """L_a of the attention, and no latent sample where it is 0."""
+    """Set L_a of the attention, and no latent sample where it is 0."""
     module: Any
     for module in model.modules():
         if isinstance(module, AIBAttention):
@@ -153,7 +153,7 @@ def _set_samples(model: nn.Module, count: int) -> None:
 
 
 def _samples(model: nn.Module) -> dict[str, int]:
-    """How many samples of attention and latent a test takes."""
+    """Numbers of samples of attention and latent that a test takes."""
     found: dict[str, int] = {}
     module: Any
     for module in model.modules():

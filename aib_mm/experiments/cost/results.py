@@ -13,7 +13,7 @@ Cost = Mapping[str, float | list[float]]
 
 
 class Quantity(NamedTuple):
-    """How a table writes one entry of a cost: its head, a factor, and its digits."""
+    """Form of one entry of a cost in a table: its head, a factor, and its digits."""
 
     head: str
     factor: float
@@ -38,7 +38,7 @@ def cost_table(
     """What was measured, with ratios to the first config.
 
     Args:
-        names: of the configs.
+        names: names of the configs.
         measured: the costs of each config, by mode.
         layout: ``'modes'``, a row for every mode and config; ``'models'``, a column for
             every config, as the paper's Table 3.

@@ -21,7 +21,7 @@ class Times(NamedTuple):
 def timed(steps: Sequence[Step], rounds: int, threads: int) -> list[Times]:
     """Time every step once a round, one after the other, each after a pass to warm up.
 
-    A bad moment of the machine so meets them all, and ratios are of one round.
+    A slow moment of the machine then meets them all; ratios are within one round.
     """
     # It looks for compilers, and warns where it finds none.
     from torch.utils import benchmark

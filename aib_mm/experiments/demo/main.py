@@ -114,7 +114,7 @@ def make_config(row: Row, data: Path, epochs: int | None = None) -> Config:
 
     Args:
         data: folder of the classification part of DigitScenes.
-        epochs: instead of the config's, the schedule stretched to them.
+        epochs: number instead of the config's; the schedule is stretched to it.
     """
     cfg = row.load()
     for loader in (cfg.train_dataloader, cfg.test_dataloader):

@@ -1,4 +1,4 @@
-"""Runs a grid: those that are not done yet, a few at a time, collected as they end."""
+"""Runs a grid: the runs not done yet, a few at a time, collected as they end."""
 
 import time
 from collections.abc import Generator, Iterable, Mapping
@@ -54,9 +54,9 @@ class Engine:
     """Does the runs of a grid and writes table and JSON after each.
 
     Args:
-        results: the runs; filled in.
+        results: results of the runs; filled in.
         out: folder of the files.
-        environment: the processes' own.
+        environment: environment variables of the processes.
         table: name of the table's file.
     """
 

@@ -72,7 +72,7 @@ def run_grid(options: GridOptions) -> int:
 
 
 def _default_folder(paths: Sequence[str], rows: Sequence[Row]) -> str:
-    """Grid files of several data sets name their rows alike."""
+    """Folder named by a grid file: those of several data sets name rows alike."""
     alone = len(paths) == 1 and rows[0].is_listed
     return f'work_dirs/{Path(paths[0]).stem if alone else "grid"}'
 

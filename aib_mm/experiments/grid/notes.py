@@ -46,7 +46,7 @@ class Run:
     """What is trained, tested, and where.
 
     Attributes:
-        name: the config's.
+        name: name of the config.
         config: the file that the programs get: the resolved config.
         work_dir: folder of this config and seed.
         training: fingerprint of everything that makes the trained model.

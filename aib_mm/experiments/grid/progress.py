@@ -1,4 +1,4 @@
-"""How far a run is and how fast it trains, as mmengine's log says."""
+"""Progress of a run and its speed in training, as mmengine's log says."""
 
 import re
 from pathlib import Path
@@ -19,14 +19,14 @@ _MEMORY = re.compile(r'\(train\).*\bmemory: (\d+)')
 
 
 class Position(NamedTuple):
-    """How far a process is: its share in [0, 1], None where unknown; and in words."""
+    """Progress of a process: its share in [0, 1], None where unknown; and in words."""
 
     share: float | None
     text: str
 
 
 def position_in(log: str, max_epochs: int | None) -> Position | None:
-    """How far the last line of mmengine's log that tells it says the process is."""
+    """Progress of the process by the last line of mmengine's log that tells it."""
     lines = list(_POSITION.finditer(log))
     if not lines:
         return None

@@ -45,7 +45,7 @@ class GridResults:
     """The runs of a grid and what became of each.
 
     Attributes:
-        titles: the configs' by their names, in the order of the table.
+        titles: titles of the configs by their names, in the order of the table.
         runs: all that was asked for.
         command: words as typed.
         jobs, threads: runs side by side, and threads of each.
@@ -70,7 +70,7 @@ class GridResults:
     failures: dict[Run, str] = field(default_factory=dict)
 
     def reported(self) -> list[str]:
-        """Every metric that is a number, or none (NaN), in the order of the runs."""
+        """Every numeric metric, NaN included, in the order of the runs."""
         return list(
             dict.fromkeys(
                 name
@@ -164,7 +164,7 @@ class GridResults:
 
 
 def metric(name: str, scale: float = 1) -> Callable[[Result], float | None]:
-    """What looks a metric up, times ``scale``; None in a result without that number."""
+    """Function that looks up a metric times ``scale``; None in a result without it."""
 
     def value(result: Result) -> float | None:
         found = result.metrics.get(name)

@@ -36,9 +36,9 @@ class Row:
     """One row of a grid's table.
 
     Attributes:
-        name: its folder's; unique in a grid.
+        name: name of its folder; unique in a grid.
         config: path of the config.
-        title: in the table.
+        title: title in the table.
         options: texts that ``--cfg-options`` takes.
         about: what it is, for people.
         source: file that named it: a grid file, or the config itself.
@@ -65,7 +65,7 @@ class Row:
         return load_config(self.config, [*self.options, *more])
 
     def command(self, work_dir: str, seed: int, more: Sequence[str] = ()) -> str:
-        """What trains it by itself, for a shell."""
+        """Command that trains it by itself, for a shell."""
         words = ['python', 'tools/train.py', self.config, '--work-dir', work_dir]
         words += ['--seed', str(seed)]
         options = [*self.options, *more]

@@ -38,7 +38,7 @@ class Execution:
     """Trains and tests one run.
 
     Args:
-        environment: the processes' own.
+        environment: environment variables of the processes.
     """
 
     def __init__(self, run: Run, environment: Mapping[str, str]) -> None:
@@ -46,9 +46,9 @@ class Execution:
         self.environment = environment
 
     def __call__(self, force: bool = False) -> Generator[Progress, None, Result]:
-        """What is not done yet: the training, from its last checkpoint, and the test.
+        """Do what is missing: the training, from its last checkpoint, and the test.
 
-        A generator that yields as long as a process works. To close it ends the process
+        A generator that yields as long as a process works. Closing it ends the process
         and notes what was done.
 
         Args:

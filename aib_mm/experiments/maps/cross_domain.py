@@ -40,12 +40,12 @@ class CrossDomainOptions:
 
     Attributes:
         config: a config file; ``cfg_options`` are settings that it gets.
-        checkpoints: of this config.
+        checkpoints: checkpoints of this config's model.
         domains: files that define ``domains``, changes of ``test_dataloader`` by name.
         data_root: folder of all domains' data, instead of the files' own.
         own: whether the config's own test set is the first domain.
-        settings: of every test.
-        command: as typed.
+        settings: settings of every test.
+        command: command as typed.
     """
 
     config: str
@@ -96,7 +96,7 @@ def check_data(configs: Mapping[str, Config]) -> None:
     Random numbers are left as they were.
 
     Args:
-        configs: of each domain by its name.
+        configs: config of each domain by its name.
 
     Raises:
         UsageError: names the domain whose data cannot be read.
@@ -137,7 +137,7 @@ def load_domains(paths: Sequence[str]) -> dict[str, dict[str, Any]]:
 def configure_domain(
     options: CrossDomainOptions, number: int, name: str, changes: Mapping[str, Any]
 ) -> Config:
-    """The config of one test, of the checkpoint of a number, with a domain's data.
+    """The config of one test: the checkpoint of a number on a domain's data.
 
     Raises:
         UsageError: an option or the domain does not fit the config.
@@ -176,7 +176,7 @@ def results_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     """One column a domain, one row a metric: mean ± sample standard deviation.
 
     Args:
-        found: per domain the metrics of each checkpoint.
+        found: metrics of each checkpoint, per domain.
     """
     every = [metrics for of_domain in found.values() for metrics in of_domain]
     names = dict.fromkeys(

@@ -18,7 +18,7 @@ class DatasetImages(Sequence[Tensor]):
     """The test images of a config, to take patches from.
 
     Args:
-        cfg: of any classifier of mmpretrain.
+        cfg: config of any classifier of mmpretrain.
         flip: exchange the first and the last channel, so that patches have the order
             of the images they go into.
     """
@@ -47,8 +47,8 @@ def build_test_set(cfg: Config, name: str = '') -> BaseDataset:
     """The data set of a config's ``test_dataloader``, with its list of files.
 
     Args:
-        cfg: of any host.
-        name: of the set, for messages; that of the config unless told.
+        cfg: config of any host.
+        name: name of the set for messages; by default the config's.
 
     Raises:
         UsageError: there is none, or it cannot be read.
@@ -82,10 +82,10 @@ def image_batches(
     """Lists of images and data samples, with the images' indices.
 
     Args:
-        cfg: whose test loader says how many workers read.
-        dataset: of ``build_test_set``.
-        indices: of the images wanted.
-        size: images a batch.
+        cfg: config whose test loader says how many workers read.
+        dataset: data set from ``build_test_set``.
+        indices: indices of the images wanted.
+        size: images per batch.
     """
     loader = DataLoader(
         Subset(dataset, indices),

@@ -137,7 +137,7 @@ def _edited(batch: Batch, indices: Sequence[int], edit: Edit, seed: int) -> Batc
 def _figures(
     subject: Subject, edits: Sequence[Edit], options: InterpretabilityOptions
 ) -> dict[str, Any]:
-    """All figures of a checkpoint, shares in [0, 1]; NaN where a score is none."""
+    """All figures of a checkpoint, shares in [0, 1]; NaN where there is no score."""
     model, (name,) = subject.model, subject.maps
     identity = [model.identity(name)]
 
@@ -186,7 +186,7 @@ def _identity(edit: Edit) -> list[Any]:
 def _figures_of(
     edited: Arrays, originals: Arrays, thresholds: Sequence[float]
 ) -> dict[str, Any]:
-    """What a checkpoint makes of an edit of the images."""
+    """Figures of a checkpoint on an edit of the images."""
     same = edited['predicted'] == originals['predicted']
     pair = torch.from_numpy(edited['similarity']), torch.from_numpy(same)
     return dict(
@@ -209,7 +209,7 @@ def _share(flags: np.ndarray) -> float:
 def _tables(
     models: Mapping[str, Sequence[Mapping[str, Any]]], thresholds: Sequence[float]
 ) -> dict[str, Table]:
-    """By title; a row a model, a column an edit; percent, mean ± standard deviation.
+    """Tables by title, models by edits; percent, mean ± standard deviation.
 
     A checkpoint of which no prediction is consistent has no score, and is left out.
     """

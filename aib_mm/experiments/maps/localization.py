@@ -170,7 +170,7 @@ def _measure(
 
 
 def mean_of(values: np.ndarray) -> float:
-    """Over those that are numbers; NaN if none is."""
+    """Mean of the values that are not NaN; NaN if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else math.nan
 

@@ -60,11 +60,11 @@ class MapModel:
     the class that it predicts; the other maps know no class.
 
     Args:
-        cfg: of a classifier of mmpretrain.
-        checkpoint: of this config's model.
-        options: how maps are made.
-        layer: for class activation; None for ``default_layer``.
-        window: of the occlusion, in pixels; None for a quarter of the shorter side.
+        cfg: config of a classifier of mmpretrain.
+        checkpoint: path or address of the model's checkpoint.
+        options: settings of how maps are made.
+        layer: layer for class activation; None for ``default_layer``.
+        window: side of the occlusion in pixels; None for a quarter of the shorter side.
 
     Raises:
         UsageError: another toolkit's config.
@@ -72,7 +72,7 @@ class MapModel:
 
     Attributes:
         attends: names of the classes that attend, for people; '' if there are none.
-        weights: of the checkpoint's content, or its address.
+        weights: SHA-256 of the checkpoint's content, or its address.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class MapModel:
         """Find the layer for class activation, and try every map on an image.
 
         Args:
-            names: of ``MAPS``, those that are wanted.
+            names: names in ``MAPS`` of the maps that are wanted.
             example: an item of the test set.
 
         Raises:
@@ -119,9 +119,9 @@ class MapModel:
         """Predict a batch, and make the map ``name`` of each image.
 
         Args:
-            name: of ``MAPS``.
+            name: name of the map in ``MAPS``.
             batch: items of the data set, collated into lists.
-            indices: of the images in the data set.
+            indices: indices of the images in the data set.
         """
         inputs = self.model.data_preprocessor(batch, False)['inputs']
         if name in METHODS:
@@ -150,7 +150,7 @@ class MapModel:
         return f'{name} ({self.attends})' if name == OWN else name
 
     def words(self, name: str) -> str:
-        """Where the model's own map, or class activation, is taken."""
+        """Place where the model's own map, or class activation, is taken."""
         if name == OWN:
             return f'attention, level {self.level}'
         return f'{name} of {self.layer}'
@@ -229,7 +229,7 @@ def trained_model(cfg: Config, checkpoint: str) -> BaseModel:
 
 
 def content_of(checkpoint: str) -> str:
-    """What changes with the weights of a file; of an address the address."""
+    """What changes with the weights of a file; for an address, the address."""
     file = Path(checkpoint).expanduser()
     if not file.is_file():
         return checkpoint
@@ -237,7 +237,7 @@ def content_of(checkpoint: str) -> str:
 
 
 def level_of(cfg: Config) -> str | int:
-    """As the config's ``AttentionFieldsHook`` has it."""
+    """Level of the attention that the config's ``AttentionFieldsHook`` takes."""
     for hook in hooks_of(cfg):
         if type_name(hook) == 'AttentionFieldsHook' and 'level' in hook:
             return hook['level']

@@ -18,14 +18,14 @@ class TableOptions:
         model: config and checkpoints of each model.
         title: what the table calls a config, as ``NAME=TITLE``.
         out: folder of tables and of what is measured.
-        device: for torch; None for a GPU if there is one.
+        device: torch's device; None for a GPU if there is one.
         cfg_options: ``KEY=VALUE``, for all configs.
         force: measure again what is already measured.
-        level: of the attention, mean or index; None for what the config says.
-        images: so many of the test set, drawn by the seed; None for all.
-        seed: of everything that is drawn.
+        level: level of the attention, mean or index; None for what the config says.
+        images: number of test images, drawn by the seed; None for all.
+        seed: seed of everything that is drawn.
         batch: images a pass; figures depend on it by rounding only.
-        command: as typed.
+        command: command as typed.
     """
 
     model: Sequence[Sequence[str]]

@@ -34,10 +34,10 @@ class Subject:
     """One checkpoint on the test images of its config.
 
     Attributes:
-        model: of config and checkpoint.
-        maps: those that are measured, of ``MAPS``; each is tried on an image.
-        dataset: of ``build_test_set``.
-        options: of the table.
+        model: trained model of config and checkpoint.
+        maps: names in ``MAPS`` of those measured; each is tried on an image.
+        dataset: data set from ``build_test_set``.
+        options: options of the table.
         progress: shows how many images are done.
 
     Raises:
@@ -73,7 +73,7 @@ class Subject:
         """What an earlier run left, or what is measured now, and left for the next.
 
         Args:
-            kind: begin of the file's name.
+            kind: beginning of the file's name.
             identity: what the arrays depend on beside config, data set and images, in
                 plain containers.
             keys: names of the arrays.
@@ -121,11 +121,11 @@ def read_subjects(
     """Every model that a table asks for, by its title; its maps tried on an image.
 
     Args:
-        options: of the table.
-        progress: of all subjects.
-        wanted: which of ``MAPS`` are measured of a model.
-        layers: for class activation, by the config's name.
-        window: of the occlusion, see ``MapModel``.
+        options: options of the table.
+        progress: progress of all subjects.
+        wanted: function from a model to the names in ``MAPS`` to measure.
+        layers: layers for class activation, by the config's name.
+        window: side of the occlusion in pixels, see ``MapModel``.
 
     Raises:
         UsageError: a config, its test set or an option that cannot be used.

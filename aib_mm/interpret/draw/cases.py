@@ -94,7 +94,7 @@ class Tile:
 
     @property
     def kind(self) -> Kind:
-        """What it is."""
+        """Kind of the map."""
         return KINDS[self.name.partition('_')[0]]
 
 
@@ -107,8 +107,8 @@ class Case:
         photo: data URI of the image.
         shape: its height and width, of which the proportions count.
         predicted: classes, the surest or largest first.
-        true: the classes that are there, None where nobody said.
-        right: whether the prediction is, None where nobody knows.
+        true: the classes that are there, None where unknown.
+        right: whether the prediction is right, None where unknown.
         tiles: its maps, in the order shown.
         drawn: data URI of the image with its prediction, or ''.
         outline: data URI of the object's border, or ''.
@@ -135,7 +135,7 @@ def tile_ranges(
     """Values at the ends of each scale that some of the tiles have.
 
     Args:
-        tiles: in any order.
+        tiles: tiles in any order.
         value_range: ends for the attention; by default its least and greatest value.
     """
     ranges: dict[str, Range] = {}
@@ -169,7 +169,7 @@ def result_case(
 
     Args:
         result: one image.
-        tiles: from ``result_tiles``.
+        tiles: tiles from ``result_tiles``.
         drawn: the image with its prediction.
         row: its numbers by name, None where not known, and whether it is right.
     """

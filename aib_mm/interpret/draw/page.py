@@ -1,7 +1,7 @@
 """A self-contained HTML page of images and of what models attended to in them.
 
 One file without any reference to another: pictures, styles and the small script are in
-it. Knows no model and no host.
+it. It depends on no model and no host.
 """
 
 from bisect import bisect_right
@@ -25,8 +25,8 @@ class Section:
     Attributes:
         title: heading, or ''.
         about: one or two sentences under it, or ''.
-        cases: shown in full, in the order given.
-        num_right, num_wrong: of all images that the model was tested on; given, right
+        cases: cases shown in full, in the order given.
+        num_right, num_wrong: counts over all images of the test; if given, right
             and wrong cases stand apart.
         shared: cases to compare between models; the same images for each model.
     """
@@ -50,7 +50,7 @@ class Section:
 
     @property
     def tiles(self) -> list[Tile]:
-        """Those of its cases, whose colours mean the same."""
+        """Tiles of its cases, whose colours mean the same."""
         return [tile for case in self.cases for tile in case.tiles]
 
 
@@ -71,9 +71,9 @@ def write_page(
     Args:
         path: file; its folder is made if need be.
         title: heading of the page.
-        lead: what one sees.
+        lead: introduction: what one sees.
         sections: one for each model.
-        classes: their names; a class without one is shown as its number.
+        classes: names of the classes; one without is shown as its number.
         table: the results.
         notes: sentences under the table.
         failures: images that could not be loaded.
@@ -139,7 +139,7 @@ def _labels(cases: Sequence[Case], classes: Sequence[str]) -> dict[str, Any]:
 
 
 def thirds(values: Sequence[float | None]) -> list[int | None]:
-    """The third of all values that each is in, from 0, the lowest; None of None.
+    """The third of all values that each is in, from 0, the lowest; None for None.
 
     What the page prints alike is in one third: the highest that any of it is in.
     """

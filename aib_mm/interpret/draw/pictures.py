@@ -99,7 +99,7 @@ def shrink(values: Map, smooth: bool = True) -> Map:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """So many digits, or all before the point: 164,700 and not 1.647e+05."""
+    """Number in so many digits, or all before the point: 164,700, not 1.647e+05."""
     short = f'{value:.{digits}g}'
     return f'{value:,.0f}' if 10**digits <= abs(float(short)) < 1e9 else short
 

@@ -37,8 +37,8 @@ class AttentionVisualizationHook(PredictionMapsHook):
     that one sees the attention develop.
 
     Args:
-        images: how many, at most.
-        interval: every so many-th image.
+        images: number of images, at most.
+        interval: distance from one drawn image to the next.
         level: what ``combine_levels`` takes.
         mean_range, std_range: values at the ends of the colour scales; by default each
             image's own, and from 0 to the largest std.
@@ -135,6 +135,6 @@ class AttentionVisualizationHook(PredictionMapsHook):
 
 
 def _enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Whole times as large, so that a small image can be seen."""
+    """The image a whole number of times as large, so that a small one can be seen."""
     factor = max(1, -(-_SHORTEST // min(image.shape[:2])))
     return image.repeat(factor, axis=0).repeat(factor, axis=1)

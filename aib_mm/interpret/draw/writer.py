@@ -39,12 +39,12 @@ class ResultWriter:
     - ``index.html``: a page with all that can be filtered; it needs no other file.
 
     Args:
-        out_dir: made when the first result is written.
-        draw: the prediction of a result as a picture.
-        classes: their names.
+        out_dir: folder, made when the first result is written.
+        draw: function from a result to a picture of its prediction.
+        classes: names of the classes.
         value_range: ends of the colours of mean and samples; by default those of each
             image's own maps in the files, and of all images' maps on the page.
-        page_images: the page shows the first so many.
+        page_images: number of images on the page, the first ones.
         right_from: least ``Outcome.quality`` of a prediction that counts as right.
         title: heading of the page.
 

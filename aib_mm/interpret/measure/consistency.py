@@ -25,7 +25,7 @@ def normalize_maps(maps: Tensor, how: str = 'minmax') -> Tensor:
     Args:
         maps: one per sample.
         how: ``'minmax'``, to [0, 1]; ``'standard'``, to mean 0, so that the cosine is
-            Pearson's correlation; ``'none'``. The scale of a map is of no account to a
+            Pearson's correlation; ``'none'``. The scale of a map does not matter to a
             cosine; what counts is the offset that is taken off.
 
     Returns:
@@ -58,8 +58,8 @@ def map_similarity(maps: Tensor, others: Tensor, how: str = 'minmax') -> Tensor:
 
     Args:
         maps: ``(N, ...)``.
-        others: of the same shape.
-        how: see ``normalize_maps``.
+        others: maps of the same shape.
+        how: normalisation, see ``normalize_maps``.
 
     Raises:
         ValueError: shapes that differ, or an unknown normalisation.
@@ -83,7 +83,7 @@ def consistency_score(
     """Share, in [0, 1], of the prediction-consistent samples whose attention is too.
 
     Args:
-        similarity: ``(N,)``, of ``map_similarity``.
+        similarity: ``(N,)``, from ``map_similarity``.
         same_prediction: ``(N,)``, bool.
         threshold: the attention is consistent from this similarity on, and where it
             misses it by rounding alone (``ties.SCORE_ROUNDING``).

@@ -47,7 +47,7 @@ def occlude_with_color(
         generator: gives the row, the column and the colour, in this order.
 
     Returns:
-        As ``image``, of its type; in [0, 255] if the image is.
+        The edited image, shape and type as ``image``; in [0, 255] if that is.
 
     Raises:
         ValueError: another shape, or a square that does not fit.
@@ -79,7 +79,7 @@ def occlude_with_patch(
             [0, 255] as the image is).
 
     Returns:
-        As ``image``, of its type.
+        The edited image, shape and type as ``image``.
 
     Raises:
         ValueError: another shape, a square that does not fit, an empty source, another
@@ -131,12 +131,12 @@ def high_frequencies(image: Tensor, radius: float, clip: bool = False) -> Tensor
 
     Args:
         image: ``(..., H, W)``; each channel is transformed by itself.
-        radius: in cycles per image, see ``squared_radius``; not negative.
-        clip: to [0, 255]. By default values are left as they come: about half of them
+        radius: radius in cycles per image, see ``squared_radius``; not negative.
+        clip: whether to clip to [0, 255]. By default values stay: about half of them
             are negative.
 
     Returns:
-        As ``image``, floating point.
+        The filtered image, shape as ``image``, floating point.
 
     Raises:
         ValueError: a negative radius.
@@ -158,7 +158,7 @@ class Edit(Protocol):
 
     @property
     def name(self) -> str:
-        """As the table has it; the random numbers depend on it."""
+        """Name in the table; the random numbers depend on it."""
 
     def __call__(self, image: Tensor, generator: np.random.Generator) -> Tensor:
         """The image ``(C, H, W)``, edited."""

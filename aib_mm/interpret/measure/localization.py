@@ -1,4 +1,4 @@
-"""Where the attention lies: on the image, and against the object's mask.
+"""Place of the attention: on the image, and against the object's mask.
 
 The measures take a batch of maps and a batch of masks of the same size, so that the
 resizing, which is a choice, is the caller's and visible. Values that differ by rounding
@@ -63,7 +63,7 @@ def attention_iou(attention: Tensor, mask: Tensor, threshold: float = 0.5) -> Te
         attention: ``(N, H, W)``.
         mask: ``(N, H, W)``, bool, with an object in each: NaN for one without, of which
             there is nothing to find.
-        threshold: in [0, 1].
+        threshold: share of the range, in [0, 1].
 
     Raises:
         ValueError: shapes or types that do not fit, another threshold.
@@ -98,11 +98,11 @@ def dilate(mask: Tensor, pixels: int) -> Tensor:
 
 
 class ObjectSettings(NamedTuple):
-    """What measures against an object take.
+    """Settings of the measures against an object.
 
     Attributes:
-        tolerance: of ``pointing_game``, in pixels.
-        threshold: of ``attention_iou``.
+        tolerance: tolerance of ``pointing_game``, in pixels.
+        threshold: threshold of ``attention_iou``, in [0, 1].
     """
 
     tolerance: int = 1
@@ -113,8 +113,8 @@ class ObjectMeasure(NamedTuple):
     """A measure of maps ``(N, H, W)`` against masks, ``(N,)`` in [0, 1].
 
     Attributes:
-        head: of its column in a table; '' for what is of the mask alone.
-        of: maps, masks and settings to values.
+        head: head of its column in a table; '' for a measure of the mask alone.
+        of: function from maps, masks and settings to values.
     """
 
     head: str
@@ -148,7 +148,7 @@ def measure_on_object(
     Args:
         attention: ``(N, H, W)``.
         mask: ``(N, H, W)``, bool.
-        settings: of the measures.
+        settings: settings of the measures.
     """
     found = mask.flatten(1).any(dim=1)
     return {

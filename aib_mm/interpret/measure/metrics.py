@@ -20,7 +20,7 @@ from aib_mm.interpret.measure.regions import build_region, require
 
 @METRICS.register_module()
 class AttentionLocalization(BaseMetric):
-    """How much of the mean attention lies on objects.
+    """Measures of how much of the mean attention lies on objects.
 
     Needs ``attention_mean`` ``(1, h, w)`` in every data sample, which
     ``AttentionFieldsHook`` writes (and ``AIBClsHead``), and the annotation that
@@ -73,7 +73,7 @@ class AttentionLocalization(BaseMetric):
             self.results.append(self._measure(*self.region(mean, sample)))
 
     def _measure(self, attention: Tensor, mask: Tensor) -> dict[str, float] | None:
-        """None for an image without an object."""
+        """Measures of one image; None without an object."""
         if not mask.any():
             return None
         found = measure_on_object(attention[None], mask[None], self.settings)

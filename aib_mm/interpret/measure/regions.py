@@ -34,7 +34,7 @@ Region = Callable[[Tensor, Sample], Placed]
 
 @dataclass(frozen=True)
 class MaskRegion:
-    """Where a mask ``(H, W)`` is not zero. The attention is resized to it.
+    """Pixels where a mask ``(H, W)`` is not zero. The attention is resized to it.
 
     Attributes:
         key: field of the mask.
@@ -50,12 +50,12 @@ class MaskRegion:
 
 @dataclass(frozen=True)
 class BoxRegion:
-    """Inside any of ``gt_instances.bboxes``; ignored instances do not count.
+    """Pixels inside any of ``gt_instances.bboxes``; ignored instances do not count.
 
     Attributes:
-        frame: of the boxes: ``'ori_shape'``, as the hosts' metrics have it, where the
-            test pipeline loads annotations after ``Resize``; ``'img_shape'`` where it
-            loads them before.
+        frame: frame of the boxes: ``'ori_shape'``, as the hosts' metrics have it, where
+            the test pipeline loads annotations after ``Resize``; ``'img_shape'`` where
+            it loads them before.
     """
 
     frame: str = 'ori_shape'

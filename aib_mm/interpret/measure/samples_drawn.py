@@ -1,4 +1,4 @@
-"""How many samples predictions took, where they do not all take the same number."""
+"""Numbers of samples of predictions, where they do not all take the same number."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -33,7 +33,7 @@ def expected_calibration_error(
     Args:
         confidence: highest class score, ``(N,)``.
         correct: ``(N,)``, bool.
-        bins: how many.
+        bins: number of bins.
 
     Raises:
         ValueError: shapes that do not fit, no bins, a confidence outside [0, 1].
@@ -58,7 +58,7 @@ def expected_calibration_error(
 def error_detection_auroc(
     doubt: Tensor, wrong: Tensor, rounding: float = SCORE_ROUNDING
 ) -> float:
-    """How well a measure of doubt tells errors from hits, in [0, 1]; 0.5 is chance.
+    """Skill of a measure of doubt in finding errors, in [0, 1]; 0.5 is chance.
 
     Area under the ROC curve: the chance that a wrong prediction has more doubt than a
     right one, where equal doubt counts half. NaN without errors or without hits.
@@ -102,7 +102,7 @@ class PredictionUncertainty(BaseMetric):
     sample has it.
 
     Args:
-        bins: of the calibration error.
+        bins: number of bins of the calibration error.
 
     Raises:
         ValueError: no bins; in the evaluation, an image with several labels.

@@ -19,7 +19,7 @@ def check_captum() -> None:
     """Raise unless captum can be imported.
 
     Raises:
-        MissingLibraryError: with the remedy.
+        MissingLibraryError: names the remedy.
     """
     require_library('captum.attr', 'captum', 'occlusion maps')
 
@@ -32,14 +32,14 @@ def occlusion_map(
     stride: int,
     baseline: float = 0.0,
 ) -> Tensor:
-    """By how much a class's score falls when a square hides the place, by captum.
+    """Fall of a class's score when a square hides the place, by captum.
 
     A square goes over the image in steps; each pixel has the mean fall under the
     squares that hide it (Zeiler and Fergus, "Visualizing and understanding
     convolutional networks", 4.2).
 
     Args:
-        predict: images to scores ``(B, K)`` in [0, 1]; called once for each place.
+        predict: maps images to scores ``(B, K)`` in [0, 1]; called once a place.
         images: ``(B, C, H, W)``, as ``predict`` takes them.
         targets: ``(B,)``, the class of each image.
         window: side of the square in pixels.
@@ -84,5 +84,5 @@ def center_map(size: tuple[int, int]) -> Tensor:
 
 
 def random_map(size: tuple[int, int], generator: np.random.Generator) -> Tensor:
-    """Every pixel ``(H, W)`` by itself, uniform in [0, 1)."""
+    """A map ``(H, W)``, every pixel by itself, uniform in [0, 1)."""
     return torch.from_numpy(generator.random(size, dtype=np.float32))

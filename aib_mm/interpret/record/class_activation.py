@@ -18,7 +18,7 @@ def check_library() -> None:
     """Raise unless ``pytorch-grad-cam`` can be imported.
 
     Raises:
-        MissingLibraryError: with the remedy.
+        MissingLibraryError: names the remedy.
     """
     require_library('pytorch_grad_cam', 'grad-cam', 'class activation maps')
 
@@ -31,8 +31,8 @@ def class_activation(
     Args:
         model: images ``(B, C, H, W)`` to logits ``(B, K)``; in eval mode afterwards,
             its gradients cleared.
-        layer: of the model, with a map ``(B, C', h, w)``; the map lies over it.
-        inputs: as the model takes them.
+        layer: layer of the model, with a map ``(B, C', h, w)``; the map lies over it.
+        inputs: images as the model takes them.
         method: name of a class of the library, one of ``METHODS``.
 
     Returns:

@@ -67,7 +67,7 @@ class PredictionMapsHook(Hook):
     modules together, in the model's order.
 
     The maps of mmseg's slide inference are put together (``Windows.join``). ``use`` is
-    not called, and one warning says why, where one prediction comes of several passes
+    not called, and one warning says why, where one prediction is of several passes
     of another kind: test-time augmentation.
 
     Args:

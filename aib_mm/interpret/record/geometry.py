@@ -19,7 +19,7 @@ def resize_map(attention: Tensor, size: tuple[int, int], smooth: bool = True) ->
     Args:
         attention: the maps.
         size: H and W.
-        smooth: bilinearly; else the nearest value, so that an anchor stays an anchor.
+        smooth: True for bilinear, else the nearest value, so that anchors stay anchors.
     """
     return F.interpolate(
         attention, size, mode='bilinear' if smooth else 'nearest-exact'
@@ -40,11 +40,11 @@ def map_on_image(
 
     Args:
         attention: ``(1, h, w)``.
-        metainfo: of the data sample: ``batch_input_shape`` or ``pad_shape`` where there
-            is padding, ``img_shape``, ``ori_shape``; ``scale_factor`` tells padding by
-            the pipeline from image.
+        metainfo: facts of the data sample: ``batch_input_shape`` or ``pad_shape`` where
+            there is padding, ``img_shape``, ``ori_shape``; ``scale_factor`` tells
+            padding by the pipeline from image.
         frame: one of ``FRAMES``.
-        smooth: see ``resize_map``.
+        smooth: whether to resize bilinearly, see ``resize_map``.
 
     Returns:
         ``(H, W)`` as ``metainfo[frame]``.

@@ -37,7 +37,7 @@ class HostInferencer(BaseInferencer):
     Args:
         config: path or ``Config``.
         checkpoint: file or address of its weights, all of them.
-        device: where it runs.
+        device: device that the model runs on.
 
     Attributes:
         classes: names of the classes; empty if neither checkpoint nor data set knows.
@@ -119,7 +119,7 @@ class HostInferencer(BaseInferencer):
         return pseudo_collate
 
     def _init_visualizer(self, cfg: Config | ConfigDict) -> Visualizer:
-        """The config's, without backends: it only draws."""
+        """The config's visualizer, without backends: it only draws."""
         given = cfg.get('visualizer') or dict(type='Visualizer')
         name = f'attention-{time.perf_counter_ns()}'
         visualizer = VISUALIZERS.build(dict(given, name=name, vis_backends=None))
@@ -130,5 +130,5 @@ class HostInferencer(BaseInferencer):
 
 
 def _exchange_channels(results: dict[str, Any]) -> dict[str, Any]:
-    """A step of a pipeline: RGB of BGR."""
+    """A step of a pipeline: RGB from BGR."""
     return dict(results, img=np.ascontiguousarray(results['img'][..., ::-1]))

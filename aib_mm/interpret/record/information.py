@@ -1,4 +1,4 @@
-"""How much a latent tells: its divergence, collected from any model, image by image.
+"""Information in a latent: its divergence, collected from any model, image by image.
 
 Every stochastic layer of this package returns a ``Latent``. Its divergence is an upper
 bound on I(Z; X, A) (paper, Eq. 9), here in bits, so that models compare.
@@ -56,7 +56,7 @@ class Information:
 
     @property
     def positions(self) -> int:
-        """How many latents the image has: pixels, regions, or one."""
+        """Number of latents of the image: pixels, regions, or one."""
         return self.bits.numel()
 
 
@@ -67,13 +67,13 @@ def record_latents(
     """Collect the latents of every forward pass inside the ``with`` block, detached.
 
     Args:
-        model: is left as it was, also when the block raises.
+        model: model; it is left as it was, also when the block raises.
         roi_extractors: modules that are called with features and RoIs ``(L·n, 5)``
             before latents are drawn, one for each RoI.
 
     Yields:
         One entry per latent, in the order of drawing, or several with one ``source``
-        where the samples of the attention are encoded one after the other; none of a
+        where the samples of the attention are encoded one after the other; none for a
         latent whose density is not known (``NoiseEncoder``, or the mean latent instead
         of a sample).
     """
@@ -107,9 +107,9 @@ def information_of_images(
     or of an image are summed.
 
     Args:
-        rows: in the order of drawing.
-        batch_size: how many images.
-        windows: those of slide inference, whose latents have positions. Where windows
+        rows: latents in the order of drawing.
+        batch_size: number of images.
+        windows: windows in slide inference, whose latents have positions. Where windows
             overlap, a position's bits are their mean.
 
     Returns:

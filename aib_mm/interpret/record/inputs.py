@@ -41,7 +41,7 @@ class Failure(NamedTuple):
 
 
 class Item(NamedTuple):
-    """An image by name; ``load`` may raise anything that a file can be guilty of."""
+    """An image by name; ``load`` may raise any error that reading a file can."""
 
     name: str
     load: Callable[[], Loaded]
@@ -82,8 +82,8 @@ def dataset_items(dataset: Any, root: str | None) -> list[Item]:
     """The images of one of mmengine's data sets, with their annotations.
 
     Args:
-        dataset: in test mode, so that a broken image is not replaced by another.
-        root: names are paths below it where images have paths.
+        dataset: one in test mode, so that a broken image is not replaced by another.
+        root: folder; names are paths below it where images have paths.
     """
     items = []
     for i in range(len(dataset)):

@@ -9,7 +9,7 @@ class Outcome:
 
     Attributes:
         predicted: the classes found, the first is the surest or largest.
-        true: the classes that are there, None where nobody said.
+        true: the classes that are there, None where unknown.
         quality: in [0, 1]: whether the class is right; F1 of the boxes (same class,
             IoU of at least 0.5); mean IoU over the classes of the image. None without
             truth.

@@ -95,7 +95,7 @@ def slide_windows(model: nn.Module, size: tuple[int, int]) -> Windows | None:
     """The windows in which a segmentor predicts an input of ``size``.
 
     Returns:
-        None of a model that takes this input as a whole.
+        None for a model that takes this input as a whole.
     """
     cfg = getattr(model, 'test_cfg', None)
     if not isinstance(cfg, Mapping) or cfg.get('mode') != 'slide':
@@ -110,7 +110,7 @@ def slide_windows(model: nn.Module, size: tuple[int, int]) -> Windows | None:
 
 
 def _starts(length: int, crop: int, stride: int) -> list[int]:
-    """Where windows begin; the last one ends with the input."""
+    """Starts of the windows; the last one ends with the input."""
     count = max(length - crop + stride - 1, 0) // stride + 1
     return [max(min(i * stride, length - crop), 0) for i in range(count)]
 
@@ -119,7 +119,7 @@ def whole_levels(passes: Sequence[Levels], windows: Windows | None) -> Levels | 
     """The attention of one prediction, from the passes through one module.
 
     Returns:
-        None of several passes that are not those of the windows.
+        None for several passes that are not those of the windows.
     """
     if len(passes) == 1:
         return passes[0]
