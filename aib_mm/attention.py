@@ -20,16 +20,11 @@ from torch import Tensor, nn
 from aib_mm import gaussian
 from aib_mm.errors import check_count, choose
 from aib_mm.features import AttendedFeatures, AttentionMaps, AttentionModule, Source
-from aib_mm.modulation import (
-    REPLACE,
-    Modulator,
-    ReplaceModulation,
-    build_modulation,
-)
+from aib_mm.modulation import REPLACE, Modulator, build_modulation
 from aib_mm.registry import build_part
 from aib_mm.utils.wrappers import unwrapped
 
-#: Levels that each keep their own statistics where nobody says how many there are.
+#: Modulations of ``replace``, one per level, where nobody says how many levels come.
 MAX_LEVELS = 8
 STD_SOURCES = ('input', 'mean')
 
@@ -39,7 +34,7 @@ Features = Sequence[Tensor]
 class AttentionBranch(BaseModule):
     """Mean and std of the attention at every position of one feature map.
 
-    ``mean = sigmoid(conv3×3(mean_branch(x)))`` and ``std = softplus(conv(·) - 5)``.
+    ``mean = sigmoid(conv3×3(mean_branch(x)))``, ``std = softplus(conv(·) - shift)``.
 
     Args:
         in_channels: C of the features.
@@ -148,8 +143,9 @@ class AIBAttention(AttentionModule):
         test_samples: L_a at test; 0 is the mean attention, one pass, no randomness, and
             so without noise too.
         sample_chunk: at test the heads of aib_mm go through the samples this many
-            maps at a time, which bounds their memory and changes nothing else; None is
-            all at once. Training always has all at once.
+            maps at a time, which bounds their memory and changes nothing else, but that
+            ``'replace'`` draws its noise in another order; None is all at once.
+            Training always has all at once.
 
     A checkpoint of the host's model without attention loads: its neck's weights
     become those of ``pre_neck`` or ``post_neck``.
@@ -215,7 +211,11 @@ class AIBAttention(AttentionModule):
                 modulation,
                 channels if self.noise is None else self.noise.out_channels(channels),
             )
-            for channels in (levels if modulation != REPLACE else self._each_level())
+            for channels in (
+                self._each_level(isinstance(in_channels, int))
+                if modulation == REPLACE
+                else levels
+            )
         )
 
     def forward(self, feats: Features | Tensor) -> AttendedFeatures:
@@ -232,7 +232,8 @@ class AIBAttention(AttentionModule):
         feats = (feats,) if isinstance(feats, Tensor) else tuple(feats)
         self._check(feats)
         if self.training:
-            self._observe(feats)
+            for x, modulation in zip(feats, self.modulations, strict=False):
+                modulation.observe(x)
         mapped = _mapped(feats, self.map_level)
         found = [self._attend(i, x) for i, x in enumerate(mapped)]
         # Not in place: torch.compile cannot trace that.
@@ -310,17 +311,12 @@ class AIBAttention(AttentionModule):
             return 0
         return self.noise.num_samples
 
-    def _each_level(self) -> list[int]:
-        """Channels of every level, as many as are known or can be."""
-        if len(self.in_channels) > 1 or not self.shared:
+    def _each_level(self, is_open: bool) -> list[int]:
+        """Channels of every level, as many as are known or, if open, can be."""
+        if not is_open:
             return self.in_channels
         known = getattr(self.pre_neck, 'num_outs', MAX_LEVELS)
         return self.in_channels * (known if isinstance(known, int) else MAX_LEVELS)
-
-    def _observe(self, feats: Features) -> None:
-        for x, modulation in zip(feats, self.modulations, strict=False):
-            if isinstance(modulation, ReplaceModulation):
-                modulation.observe(x)
 
     def _attend(self, level: int, x: Tensor) -> tuple[AttentionMaps, dict[str, Tensor]]:
         mean, std = self.branches[level % len(self.branches)](x)
@@ -339,8 +335,9 @@ class AIBAttention(AttentionModule):
     ) -> tuple[AttentionMaps, dict[str, Tensor]]:
         """Maps and losses with what each position lets through, if it is reported."""
         modulation = self.modulations[level % len(self.modulations)]
-        if isinstance(modulation, ReplaceModulation):
-            nats = modulation.nats(x, maps.samples).mean(dim=0)
+        nats = modulation.nats(x, maps.samples)
+        if nats is not None:
+            nats = nats.mean(dim=0)
         elif self.prior_std is not None:
             nats = gaussian.kl_elements(maps.mean, maps.std, self.prior_std)
         else:
@@ -373,8 +370,7 @@ class AIBAttention(AttentionModule):
                 f'the map of map_level={self.map_level} cannot modulate levels of the '
                 f'sizes {sizes}: leave map_level out'
             )
-        replaces = isinstance(self.modulations[0], ReplaceModulation)
-        if replaces and len(feats) > len(self.modulations):
+        if self.modulations[0].per_level and len(feats) > len(self.modulations):
             raise ValueError(
                 f"modulation='replace' keeps statistics of {len(self.modulations)} "
                 f'levels, got {len(feats)}: give in_channels one number per level'

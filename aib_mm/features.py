@@ -143,14 +143,15 @@ class AttendedFeatures(WithAttention):
     """Feature maps with the attention they went through; what ``AIBAttention`` gives.
 
     As a tuple it is what any head expects: one map ``(B, C, H, W)`` per level, under
-    the one sample or, with several, under the mean of the sampled attention maps.
+    the one sample or, with several, under the mean of the sampled attention maps; in
+    training behind a ``post_neck``, the mean of what it makes of the samples.
 
     Args:
         maps: the tuple's elements.
         attention: attention maps per level.
         losses: unweighted scalars.
         source: what samples are computed from; None where ``maps`` are all there is.
-        num_samples: ``L = L_a``, times the noise's L_z if there is noise.
+        num_samples: L, which is L_a, times the noise's L_z if there is noise.
         samples: features per level ``(L·B, C, H, W)``, where they are known already.
         noisy: whether the neck puts noise on the features.
         sample_chunk: how many attention maps ``draw`` takes at a time; None is all.
@@ -224,7 +225,8 @@ class AttendedFeatures(WithAttention):
         """
         if self._samples is None:
             assert self._source is not None  # else maps are the one sample
-            (drawn,) = self.draw(len(self._source.maps[0]))
+            with self._same_grad_mode():
+                (drawn,) = self.draw(len(self._source.maps[0]))
             self._samples = tuple(drawn.maps)
             self._guard(self._samples)
         return self._samples
@@ -239,10 +241,11 @@ class AttendedFeatures(WithAttention):
         if self._expected is None and self._source is not None:
             source = self._source
             means = [maps.mean for maps in self.attention]
-            if source.quantizer is not None:
-                means = [source.quantizer(mean).values for mean in means]
-            feats = source.modulator.with_noise(source.feats, 0)
-            self._expected = source.modulator.expected(feats, means)
+            with self._same_grad_mode():
+                if source.quantizer is not None:
+                    means = [source.quantizer(mean).values for mean in means]
+                feats = source.modulator.with_noise(source.feats, 0)
+                self._expected = source.modulator.expected(feats, means)
         return ExpectedFeatures(self if self._expected is None else self._expected)
 
     @property
@@ -277,10 +280,26 @@ class AttendedFeatures(WithAttention):
             if self._guarded and features.requires_grad:
                 features.register_hook(self._losses.require_taken)
 
+    def _same_grad_mode(self) -> Any:
+        """What is computed later has a graph only if the maps have one."""
+        return torch.set_grad_enabled(any(x.requires_grad for x in self))
+
+    def __copy__(self) -> 'AttendedFeatures':
+        copied = type(self)(self)
+        vars(copied).update(vars(self))
+        return copied
+
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copies and pickles hold what was computed, not the modules that compute."""
-        with torch.set_grad_enabled(any(x.requires_grad for x in self)):
-            computed = dict(_samples=self.samples, _expected=tuple(self.expected))
+        """Pickles and deep copies hold what was computed, not what computes it.
+
+        In training they lack ``expected``, which would run a ``post_neck`` once more.
+        """
+        source = self._source
+        in_training = source is not None and source.modulator.modulations[0].training
+        computed = dict(
+            _samples=self.samples,
+            _expected=self._expected if in_training else tuple(self.expected),
+        )
         return type(self), (tuple(self),), {**vars(self), **computed, '_source': None}
 
 

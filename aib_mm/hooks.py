@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from aib_mm.attention import attention_modules
 from aib_mm.errors import check_count
 from aib_mm.features import (
-    AttendedFeatures,
     AttentionMaps,
     AttentionModule,
     WithAttention,
+    take_losses,
 )
 from aib_mm.losses import NeckLoss
 from aib_mm.quantizer import anchor_usage, perplexity
@@ -46,14 +46,26 @@ class AIBLossHook(_ForwardObserver):
     ``mode='loss'``.
 
     Args:
-        weights: arguments of ``NeckLoss``: ``vq_weight``, ``commit_weight``,
-            ``attention_price``, ``price_begin``, ``price_end``.
+        vq_weight: weight of the anchors' loss, Eq. 16.
+        commit_weight: weight of the scores' loss, Eq. 17.
+        attention_price: price of a nat in the map; every attention must report them.
+        price_begin: iteration at which the price begins to rise from 0.
+        price_end: iteration from which it is whole.
     """
 
-    def __init__(self, **weights: Any) -> None:
+    def __init__(
+        self,
+        vq_weight: float = 0.4,
+        commit_weight: float = 0.1,
+        attention_price: float = 0.0,
+        price_begin: int = 0,
+        price_end: int = 0,
+    ) -> None:
         super().__init__()
-        self.neck_loss = NeckLoss(**weights)
-        self._attended: list[AttendedFeatures] = []
+        self.neck_loss = NeckLoss(
+            vq_weight, commit_weight, attention_price, price_begin, price_end
+        )
+        self._attended: list[WithAttention] = []
 
     def before_train(self, runner: Runner) -> None:
         for module in attention_modules(runner.model).values():
@@ -66,7 +78,7 @@ class AIBLossHook(_ForwardObserver):
         self._attended.clear()
 
     def _keep(self, module: nn.Module, inputs: Any, output: WithAttention) -> None:
-        if module.training and isinstance(output, AttendedFeatures):
+        if module.training:
             self._attended.append(output)
 
     def _add(self, model: nn.Module, inputs: Any, output: Any) -> Any:
@@ -76,8 +88,9 @@ class AIBLossHook(_ForwardObserver):
         for features in attended:
             self.neck_loss.check_neck(features)
             # A head of aib_mm may have taken them already.
-            for name, value in self.neck_loss(features.take_losses()).items():
-                output[name] = output.get(name, 0) + value
+            for name, value in self.neck_loss(take_losses(features)).items():
+                share = value if 'loss' in name else value / len(attended)
+                output[name] = output.get(name, 0) + share
         return output
 
 

@@ -99,8 +99,10 @@ class NeckLoss:
         step = MessageHub.get_current_instance().get_info('iter')
         if step is None or step >= self.price_end:
             return self.attention_price
+        if step <= self.price_begin:
+            return 0.0
         rise = self.price_end - self.price_begin
-        return self.attention_price * max(step - self.price_begin, 0) / rise
+        return self.attention_price * (step - self.price_begin) / rise
 
     def check_neck(self, feats: Sequence[Tensor]) -> None:
         """Refuse a price behind a neck that reports nothing to be priced.

@@ -36,11 +36,12 @@ def modulate(x: Tensor, a: Tensor, how: str) -> Tensor:
         how: ``'scale'`` is ``x * a``; ``'residual'`` is ``x + x * a``.
 
     Raises:
-        ValueError: another ``how``. ``bias`` and ``concat`` own a convolution and are
-            modules: ``BiasModulation``, ``ConcatModulation``.
+        ValueError: another ``how``. Those that own weights or statistics are modules:
+            ``BiasModulation``, ``ConcatModulation``, ``ReplaceModulation``.
     """
-    if how in LIFTED:
-        raise ValueError(f'{how!r} owns a convolution: use {LIFTED[how].__name__}')
+    if how in MODULES:
+        owned = 'statistics' if MODULES[how].per_level else 'a convolution'
+        raise ValueError(f'{how!r} owns {owned}: use {MODULES[how].__name__}')
     choose('modulation', how, SCALINGS)
     return SCALINGS[how](x, a.to(x.dtype))
 
@@ -52,7 +53,12 @@ class Modulation(BaseModule):
 
     Args:
         out_channels: channels of the modulated features.
+
+    Attributes:
+        per_level: whether each level needs one of its own, for its statistics.
     """
+
+    per_level = False
 
     def __init__(self, out_channels: int) -> None:
         super().__init__()
@@ -65,6 +71,13 @@ class Modulation(BaseModule):
     def expected(self, x: Tensor, a: Tensor) -> Tensor:
         """Features of ``forward``, without the modulation's own randomness."""
         return self(x, a)
+
+    def observe(self, x: Tensor) -> None:
+        """Look at the features of a training batch, once an iteration."""
+
+    def nats(self, x: Tensor, a: Tensor) -> Tensor | None:
+        """What each position lets through, in nats; None where nobody counts."""
+        return None
 
 
 class ScalingModulation(Modulation):
@@ -135,6 +148,7 @@ class ReplaceModulation(Modulation):
         momentum: weight of a batch in the running statistics.
     """
 
+    per_level = True
     MAX_SCORE = 0.999  # a certain 1 would let infinitely many nats through
 
     def __init__(self, channels: int, momentum: float = 0.1) -> None:
@@ -161,37 +175,49 @@ class ReplaceModulation(Modulation):
 
     def forward(self, x: Tensor, a: Tensor) -> Tensor:
         """``(N, C, H, W)`` and ``(N, 1, H, W)`` to ``(N, C, H, W)``, with noise."""
-        kept = self.expected(x, a)
-        noise = torch.randn_like(kept)
-        return kept + (1 - self._score(a, x.dtype)) * self._std(x.dtype) * noise
+        kept = self._kept(x, a)
+        noise = self._std(kept.dtype) * torch.randn_like(kept)
+        return (kept + (1 - self._score(a)) * noise).to(x.dtype)
 
     def expected(self, x: Tensor, a: Tensor) -> Tensor:
         """``m + a · (x - m)``: the noise at its mean."""
-        mean = self.running_mean.to(x.dtype)[:, None, None]
-        return mean + self._score(a, x.dtype) * (x - mean)
+        return self._kept(x, a).to(x.dtype)
 
     def nats(self, x: Tensor, a: Tensor) -> Tensor:
         """Capacity of each position, ``(..., N, 1, H, W)``, in nats a channel.
 
         ``KL[N(a·x̂, (1 - a)²) ‖ N(0, 1)]``, averaged over the channels.
         """
-        a = self._score(a, torch.float32)
-        mean = self.running_mean.float()[:, None, None]
-        normed = (x.float() - mean) / self._std(torch.float32)
-        kl = gaussian.kl_elements(a * normed, (1 - a).expand_as(a * normed))
+        a = self._score(a)
+        passed = a * (x.to(a.dtype) - self._mean(a.dtype)) / self._std(a.dtype)
+        kl = gaussian.kl_elements(passed, (1 - a).expand_as(passed))
         return kl.mean(dim=-3, keepdim=True)
 
-    def _score(self, a: Tensor, dtype: torch.dtype) -> Tensor:
-        return a.clamp(0, self.MAX_SCORE).to(dtype)
+    def _kept(self, x: Tensor, a: Tensor) -> Tensor:
+        a = self._score(a)
+        mean = self._mean(a.dtype)
+        return mean + a * (x.to(a.dtype) - mean)
+
+    def _score(self, a: Tensor) -> Tensor:
+        """Scores at float32 at least: bfloat16 would round the largest to 1."""
+        a = a if a.dtype == torch.float64 else a.float()
+        return a.clamp(0, self.MAX_SCORE)
+
+    def _mean(self, dtype: torch.dtype) -> Tensor:
+        return self.running_mean.to(dtype)[:, None, None]
 
     def _std(self, dtype: torch.dtype) -> Tensor:
         # A channel that never varies carries nothing, at any scale.
-        return self.running_std.clamp_min(1e-5).to(dtype)[:, None, None]
+        return self.running_std.to(dtype).clamp_min(1e-5)[:, None, None]
 
 
-LIFTED = {'bias': BiasModulation, 'concat': ConcatModulation}
 REPLACE = 'replace'
-MODULATIONS = (*SCALINGS, *LIFTED, REPLACE)
+MODULES = {
+    'bias': BiasModulation,
+    'concat': ConcatModulation,
+    REPLACE: ReplaceModulation,
+}
+MODULATIONS = (*SCALINGS, *MODULES)
 
 
 def build_modulation(how: str, channels: int) -> Modulation:
@@ -201,14 +227,12 @@ def build_modulation(how: str, channels: int) -> Modulation:
         ValueError: an unknown ``how``.
     """
     choose('modulation', how, MODULATIONS)
-    if how in LIFTED:
-        return LIFTED[how](channels)
-    if how == REPLACE:
-        return ReplaceModulation(channels)
+    if how in MODULES:
+        return MODULES[how](channels)
     return ScalingModulation(channels, how)
 
 
-Maps = tuple[Tensor, ...]
+Maps = tuple[Tensor, ...]  # one per level
 
 
 class Modulator(NamedTuple):

@@ -68,13 +68,13 @@ class AIBLayer(BaseModule):
         **attention: Any,
     ) -> None:
         super().__init__(init_cfg or _INIT)
-        self.attention = AIBAttention(in_channels, **attention)
+        self.attention = AIBAttention([in_channels], **attention)
         (modulation,) = self.attention.modulations
         if modulation.out_channels != in_channels:
             raise ValueError(
                 f'{attention} makes {modulation.out_channels} channels of '
                 f'{in_channels}, and the layer behind expects {in_channels}: use '
-                "modulation='scale', 'residual' or 'bias'"
+                "modulation='scale', 'residual', 'bias' or 'replace'"
             )
 
     def forward(self, x: Tensor) -> Tensor:

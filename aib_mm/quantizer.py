@@ -28,14 +28,24 @@ class Quantized(NamedTuple):
 def nearest_anchor(scores: Tensor, anchors: Tensor) -> Tensor:
     """Index of the anchor nearest to each score (paper, Eq. 15), exactly.
 
+    In sorted order it is the anchor with as many midpoints below it as the score.
+
     Args:
-        scores: scores, of any shape.
+        scores: any shape; the precision of the anchors.
         anchors: ``(Q,)``, in any order.
 
     Returns:
-        Indices, int64, shaped as ``scores``; of two equally near ones, the lower.
+        int64, as ``scores``. Exactly between two anchors the lower one is taken.
     """
-    return _look_up(scores, anchors)[1]
+    traced = torch.compiler.is_compiling()
+    # ONNX has no stable sort: there, of equal anchors any may be taken.
+    ordered, order = anchors.detach().sort(**({} if traced else {'stable': True}))
+    if traced:  # for compilers and ONNX, which know neither bucketize nor nextafter
+        middle, lost = _midpoints(ordered)
+        rank = (scores.double().unsqueeze(-1) - middle > lost).sum(dim=-1)
+    else:
+        rank = torch.bucketize(scores.contiguous(), decision_bounds(ordered))
+    return order[rank]
 
 
 def decision_bounds(sorted_anchors: Tensor) -> Tensor:
@@ -67,23 +77,6 @@ def _midpoints(sorted_anchors: Tensor) -> tuple[Tensor, Tensor]:
     return middle, (lower - (middle - added)) + (upper - added)
 
 
-def _look_up(scores: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
-    """Values and indices of the nearest anchors, shapes as ``scores``.
-
-    In sorted order it is the anchor with as many midpoints below it as the score.
-    """
-    traced = torch.compiler.is_compiling()
-    # ONNX has no stable sort: there, of equal anchors any may be taken.
-    ordered, order = anchors.detach().sort(**({} if traced else {'stable': True}))
-    if traced:  # for compilers and ONNX, which know neither bucketize nor nextafter
-        middle, lost = _midpoints(ordered)
-        rank = (scores.double().unsqueeze(-1) - middle > lost).sum(dim=-1)
-    else:
-        rank = torch.bucketize(scores.contiguous(), decision_bounds(ordered))
-    # A score that is not finite must not pass for an anchor: 0 · inf is NaN.
-    return ordered[rank] + 0.0 * scores, order[rank]
-
-
 class _StraightThrough(torch.autograd.Function):
     """Look-up with both losses, which have the same value (paper, Eq. 16 and 17).
 
@@ -95,7 +88,9 @@ class _StraightThrough(torch.autograd.Function):
     def forward(
         ctx: Any, scores: Tensor, anchors: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        values, indices = _look_up(scores, anchors)
+        indices = nearest_anchor(scores, anchors)
+        # A score that is not finite must not pass for an anchor: 0 · inf is NaN.
+        values = anchors[indices] + 0.0 * scores
         error = (scores - values).double()
         # Sum of the errors of each anchor's scores, (Q,).
         pull = error.new_zeros(len(anchors))

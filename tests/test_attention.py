@@ -5,6 +5,7 @@ import weakref
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -84,6 +85,8 @@ def test_samples_scatter_around_the_mean_by_the_std_and_are_not_clipped() -> Non
 
 
 def test_initial_score_survives_the_initialisers() -> None:
+    # Initialisers write to the current logger, which may be an ended Runner's.
+    MMLogger.get_instance('initialisers')
     init = dict(type='Xavier', layer='Conv2d', bias=0)
     neck = AIBAttention(4, initial_score=0.05, init_cfg=init)
     neck.init_weights()

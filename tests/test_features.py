@@ -134,6 +134,15 @@ def test_batch_norms_behind_the_attention_count_each_iteration_once(
     torch.testing.assert_close(out[0], means)
 
 
+def test_copies_in_training_run_no_batch_norm() -> None:
+    neck = AIBAttention(4, post_neck=dict(type='NormedNeck'), train_samples=NUM_A)
+    with torch.no_grad():
+        out = neck(features(4))
+    for copied in (copy.copy(out), copy.deepcopy(out)):
+        assert torch.equal(copied.samples[0], out.samples[0])
+    assert neck.post_neck.norm.num_batches_tracked == 1
+
+
 def test_samples_are_drawn_once_for_all_readers() -> None:
     noise = dict(type='AdditiveNoise', train_samples=2)
     out = AIBAttention(4, noise=noise, train_samples=2)(features(4))

@@ -15,6 +15,7 @@ from aib_mm.encoders import Latent
 from aib_mm.hooks import AIBLossHook
 from aib_mm.losses import AIBLoss, NeckLoss
 from aib_mm.modulation import ReplaceModulation
+from aib_mm.plugin_layer import AIBLayer
 
 CHANNELS = 4
 
@@ -143,6 +144,21 @@ def test_a_score_of_one_is_the_vanilla_model_and_costs_finitely() -> None:
     assert modulation.nats(x, a).isfinite().all()
 
 
+def test_no_score_is_rounded_to_a_certain_one() -> None:
+    x = torch.zeros(2, CHANNELS, 6, 5)
+    a = torch.ones(2, 1, 6, 5)
+    modulation = ReplaceModulation(CHANNELS)
+    noise = modulation(x.bfloat16(), a)
+    assert noise.dtype == torch.bfloat16 and (noise != 0).any()
+    assert noise.float().std().item() == pytest.approx(0.001, rel=0.2)
+
+
+def test_a_layer_in_a_backbone_can_replace() -> None:
+    layer = AIBLayer(CHANNELS, modulation='replace')
+    assert len(layer.attention.modulations) == 1
+    assert layer(features()[0]).shape == (2, CHANNELS, 6, 5)
+
+
 def test_no_samples_are_no_noise() -> None:
     neck = AIBAttention(CHANNELS, modulation='replace', test_samples=0)
     feats = features()
@@ -213,6 +229,14 @@ def test_the_price_rises_with_the_runners_count(hub, step: int, share: float) ->
     hub.update_info('iter', step)
     loss = NeckLoss(attention_price=2.0, price_begin=10, price_end=30)
     assert loss.price() == pytest.approx(2.0 * share)
+
+
+def test_a_price_may_come_at_once_later(hub) -> None:
+    loss = NeckLoss(attention_price=2.0, price_begin=5, price_end=5)
+    hub.update_info('iter', 4)
+    assert loss.price() == 0
+    hub.update_info('iter', 5)
+    assert loss.price() == 2.0
 
 
 def test_a_price_from_the_first_iteration_is_whole_at_once(hub) -> None:
@@ -298,6 +322,22 @@ def test_the_hook_refuses_a_price_that_nothing_pays() -> None:
     hook.before_train(SimpleNamespace(model=model))
     with pytest.raises(ValueError, match='reports no map_nats'):
         model(features()[0])
+
+
+def test_the_hook_averages_the_nats_of_several_necks() -> None:
+    model = Foreign()
+    model.other = AIBAttention(CHANNELS, prior_std=0.2)
+    seen = []
+    for neck in (model.neck, model.other):
+        neck.register_forward_hook(lambda *a: seen.append(a[2].losses['map_nats']))
+    model.forward = lambda x: dict(
+        loss=model.neck((x,))[0].mean() + model.other((x,))[0].mean()
+    )
+    hook = AIBLossHook(attention_price=0.5)
+    hook.before_train(SimpleNamespace(model=model))
+    losses = model(features()[0])
+    torch.testing.assert_close(losses['map_nats'], (sum(seen) / 2).detach())
+    torch.testing.assert_close(losses['loss_price'], 0.5 * sum(seen))
 
 
 def test_of_two_positions_the_needless_one_loses_its_score() -> None:
