@@ -206,16 +206,12 @@ class AIBAttention(AttentionModule):
             )
             for channels in _mapped(levels, None if shared else map_level)
         )
+        if modulation == REPLACE:
+            levels = self._each_level(isinstance(in_channels, int))
+        if self.noise is not None:
+            levels = [self.noise.out_channels(channels) for channels in levels]
         self.modulations = ModuleList(
-            build_modulation(
-                modulation,
-                channels if self.noise is None else self.noise.out_channels(channels),
-            )
-            for channels in (
-                self._each_level(isinstance(in_channels, int))
-                if modulation == REPLACE
-                else levels
-            )
+            build_modulation(modulation, channels) for channels in levels
         )
 
     def forward(self, feats: Features | Tensor) -> AttendedFeatures:

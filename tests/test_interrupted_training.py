@@ -225,6 +225,8 @@ train_cfg = dict(
     _delete_=True, type='IterBasedTrainLoop', max_iters={ITERATIONS}, val_interval=20
 )
 train_dataloader = dict(batch_size=4, sampler=dict(type='InfiniteSampler'))
+# At the base's rate it depends on a processor's rounding whether it ever diverges.
+optim_wrapper = dict(optimizer=dict(lr=0.01))
 default_hooks = dict(
     logger=dict(interval=50),
     checkpoint=dict(by_epoch=False, interval=2, max_keep_ckpts=1, save_best='auto'),
