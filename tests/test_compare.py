@@ -265,6 +265,7 @@ def test_a_head_of_another_width_is_no_predictor():
     assert '0.out.weight' in [one.key for one in report.mismatched]
 
 
+@pytest.mark.usefixtures('mmpretrain_scope')
 def test_a_classifier_of_other_classes():
     pytest.importorskip('mmpretrain')
     from aib_mm import AIBClsHead
