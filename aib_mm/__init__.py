@@ -76,6 +76,7 @@ if TYPE_CHECKING:  # what the tables below say, for editors and mypy
     )
     from aib_mm.training.anchor_decay import AnchorSparing
     from aib_mm.training.damaged_data import CheckSample
+    from aib_mm.training.memory_format import ChannelsLastHook
     from aib_mm.training.non_finite import NonFiniteLossHook
     from aib_mm.training.random_state import RandomStateHook, torch_worker_seeds
     from aib_mm.training.safe_checkpoint import SafeCheckpointHook
@@ -95,6 +96,7 @@ _CORE = {
     'aib_mm.quantizer': 'VQAnchorQuantizer',
     'aib_mm.training.anchor_decay': 'AnchorSparing',
     'aib_mm.training.damaged_data': 'CheckSample',
+    'aib_mm.training.memory_format': 'ChannelsLastHook',
     'aib_mm.training.non_finite': 'NonFiniteLossHook',
     'aib_mm.training.random_state': 'RandomStateHook torch_worker_seeds',
     'aib_mm.training.safe_checkpoint': 'SafeCheckpointHook',
