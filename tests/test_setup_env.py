@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ SCRIPT = Path('tools/dev/setup_env.sh')
 TOOLS = (
     *('awk', 'bash', 'cat', 'cut', 'date', 'df', 'dirname', 'env', 'flock', 'grep'),
     *('head', 'mkdir', 'mktemp', 'mv', 'nproc', 'rm', 'rmdir', 'sed', 'sha256sum'),
-    *('sleep', 'tail', 'touch', 'tr', 'wc'),
+    *('gzip', 'sleep', 'tail', 'tar', 'touch', 'tr', 'wc'),
 )
 
 # Answers what the script asks of Python and pip, and writes down what was installed.
@@ -28,10 +29,17 @@ case "$*" in
     cp "$0" "${@: -1}/bin/python"
     echo venv >>"$FAKE_HOME/calls" ;;
   *'import cv2'*) ;;
-  *'import mmcv.ops'*) [ -e "$FAKE_HOME/mmcv-installed" ] ;;
-  -) cat >/dev/null; echo "torch${FAKE_TORCH:-2.11.0}-cp311-linux-x86_64-cpu" ;;
+  '- mmcv '*) cat >/dev/null; [ -e "$FAKE_HOME/mmcv-installed" ] ;;
+  -) cat >/dev/null; echo "torch${FAKE_TORCH:-2.11.0}-cp311-linux-x86_64-cpu-O2" ;;
+  *'pip download'*)
+    while [ "$1" != --dest ]; do shift; done
+    mkdir -p "$2/mmcv-2.1.0/mmcv"
+    tar -czf "$2/mmcv-2.1.0.tar.gz" -C "$2" mmcv-2.1.0 ;;
+  tools/dev/group_sources.py*) [ -d "$2/mmcv" ] && touch "$2/in-groups" ;;
   *'pip wheel'*)
-    echo "build $MAX_JOBS" >>"$FAKE_HOME/calls"
+    echo "build $MAX_JOBS$([ ! -e "${@: -1}/in-groups" ] || echo ' in groups')" \
+      >>"$FAKE_HOME/calls"
+    if [ -n "${FAIL_GROUPS:-}" ] && [ -e "${@: -1}/in-groups" ]; then exit 1; fi
     if [ -n "${SLOW_BUILD:-}" ]; then sleep 50; fi
     if [ -n "${FAIL_BUILD:-}" ]; then
       echo 'x.cpp:1: fatal error: no such file'; for i in {1..40}; do echo tidying; done
@@ -58,6 +66,7 @@ class Checkout:
         for directory in (self.folder / 'tools/dev', self.bin, folder / 'home'):
             directory.mkdir(parents=True)
         shutil.copy(repo / SCRIPT, self.folder / SCRIPT)
+        shutil.copy(repo / 'tools/dev/group_sources.py', self.folder / 'tools/dev')
         shutil.copytree(repo / 'requirements', self.folder / 'requirements')
         shutil.copy(repo / 'setup.py', self.folder)
         for tool in TOOLS:
@@ -163,17 +172,62 @@ def test_every_problem_is_listed_and_nothing_is_installed(checkout: Checkout) ->
 def test_the_first_run_builds_and_the_second_skips(checkout: Checkout) -> None:
     first = checkout.run(MAX_JOBS='3')
     assert first.returncode == 0, first.stderr
-    key = 'torch2.11.0-cp311-linux-x86_64-cpu'
+    key = 'torch2.11.0-cp311-linux-x86_64-cpu-O2'
     wheel = 'mmcv-2.1.0-cp311-cp311-linux_x86_64.whl'
     cached = checkout.home / '.cache/aib_mm/wheels' / key / wheel
     assert cached.exists()
-    made = ['venv', 'stack', 'build 3', f'wheel {cached}', 'editable']
+    build = 'build 3 in groups'
+    made = ['venv', 'stack', build, f'wheel {cached}', 'editable']
     assert checkout.calls() == made
     assert '[4/6] building mmcv 2.1.0 with its ops' in first.stdout
-    assert '.venv is ready' in first.stdout
+    assert re.search(r'\.venv is ready after \d+ s\. Next:\n +make demo', first.stdout)
 
     second = checkout.run()
     assert (second.returncode, second.stdout, checkout.calls()) == (0, '', [])
+
+
+def test_files_that_do_not_compile_in_groups_are_compiled_each_by_itself(
+    checkout: Checkout,
+) -> None:
+    result = checkout.run(MAX_JOBS='2', FAIL_GROUPS='1')
+    assert result.returncode == 0, result.stderr
+    calls = checkout.calls()
+    assert [call for call in calls if call.startswith('build')] == [
+        'build 2 in groups',
+        'build 2',
+    ]
+
+
+def test_groups_hold_every_source_once_and_clashing_ones_apart(
+    repo: Path, tmp_path: Path
+) -> None:
+    ops = tmp_path / 'mmcv/ops/csrc/pytorch'
+    (ops / 'cpu').mkdir(parents=True)
+    names = ['bezier_align', 'psamask', 'roi_align', 'roi_align_rotated']
+    names += ['rotated_feature_align', 'voxelization']
+    for path in [ops / 'pybind.cpp', *(ops / f'cpu/{name}.cpp' for name in names)]:
+        path.write_text(f'// {path.stem}')
+    command = [sys.executable, str(repo / 'tools/dev/group_sources.py'), str(tmp_path)]
+    subprocess.run(command, check=True)
+    groups = {}
+    for path in sorted(ops.rglob('*.cpp')):
+        included = re.findall(r'#include "(.+)\.cpp\.inc"', path.read_text())
+        groups[str(path.relative_to(ops))] = included
+        for name in included:
+            assert (path.parent / f'{name}.cpp.inc').read_text() == f'// {name}'
+    assert groups == {
+        'cpu/group_0.cpp': ['roi_align'],
+        'cpu/group_1.cpp': ['roi_align_rotated', 'rotated_feature_align'],
+        'cpu/group_2.cpp': ['bezier_align', 'voxelization', 'psamask'],
+        'group_0.cpp': ['pybind'],
+    }
+
+
+def test_a_folder_without_mmcv_is_refused(repo: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(repo / 'tools/dev/group_sources.py'), str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert 'is not an unpacked mmcv' in result.stderr
 
 
 def test_a_new_environment_takes_the_wheel_from_the_cache(checkout: Checkout) -> None:
