@@ -24,6 +24,7 @@ from aib_mm.features import (
     ExpectedFeatures,
     Samples,
     all_samples,
+    expected_features,
     sample_chunks,
     take_losses,
 )
@@ -61,11 +62,15 @@ class _GaussianRoIs(BaseRoIHead):
         *args: Any,
         test_samples: int | None = None,
         average: str = 'logit',
+        sample_above: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         choose('average', average, AVERAGES)
         self.average = average
+        self.sample_above = sample_above
+        if sample_above is not None and not 0 < sample_above < 1:
+            raise ValueError(f'sample_above must be in (0, 1), got {sample_above!r}')
         for head in self._bbox_heads():
             if not isinstance(head, GaussianBBoxHead):
                 raise ValueError(
@@ -77,6 +82,11 @@ class _GaussianRoIs(BaseRoIHead):
                 raise ValueError(
                     f"average='prob' averages softmax, but {type(head.loss_cls)} has "
                     "an activation of its own: use average='logit'"
+                )
+            if sample_above is not None and head.custom_activation:
+                raise ValueError(
+                    f'sample_above={sample_above} compares softmax, but '
+                    f'{type(head.loss_cls)} has an activation of its own: leave it out'
                 )
             if test_samples is not None:
                 check_count('test_samples', test_samples, 0)
@@ -125,9 +135,37 @@ class _GaussianRoIs(BaseRoIHead):
         extractor: BaseRoIExtractor,
         head: GaussianBBoxHead,
     ) -> dict[str, Tensor | None]:
-        """The average over all samples, as the host's ``_bbox_forward`` gives it."""
+        """The average over samples, as the host's ``_bbox_forward`` gives it.
+
+        With ``sample_above`` a first pass under the mean map and the mean latents picks
+        the RoIs that are worth samples; it is what the others are predicted by.
+        """
         _refuse_noise(self, x)
-        latent_samples = 0 if isinstance(x, ExpectedFeatures) else head.num_samples
+        if isinstance(x, ExpectedFeatures):
+            return self._sampled(x, rois, extractor, head, 0)
+        if self.sample_above is None or not head.with_cls:
+            return self._sampled(x, rois, extractor, head, head.num_samples)
+        found = self._sampled(expected_features(x), rois, extractor, head, 0)
+        assert found['cls_score'] is not None
+        scores = found['cls_score'].softmax(dim=-1)[:, :-1].amax(dim=-1)
+        worth = (scores > self.sample_above).nonzero().flatten()
+        if len(worth):
+            drawn = self._sampled(x, rois[worth], extractor, head, head.num_samples)
+            for name in ('cls_score', 'bbox_pred'):
+                of_all, of_some = found[name], drawn[name]
+                if of_all is not None and of_some is not None:
+                    found[name] = of_all.index_copy(0, worth, of_some)
+        return found
+
+    def _sampled(
+        self,
+        x: Features,
+        rois: Tensor,
+        extractor: BaseRoIExtractor,
+        head: GaussianBBoxHead,
+        latent_samples: int,
+    ) -> dict[str, Tensor | None]:
+        """The average over all samples of the attention and of the latents."""
         total = x.num_samples if isinstance(x, AttendedFeatures) else 1
 
         def predictions(samples: Samples) -> RoISamples:
@@ -199,6 +237,10 @@ class GaussianRoIHead(_GaussianRoIs, StandardRoIHead):
     Args:
         test_samples: L_z at test instead of the box head's; 0 takes the mean latents.
         average: at test, class scores are averaged as ``'logit'`` or as ``'prob'``.
+        sample_above: draw samples, at test, only of the RoIs whose best class scores
+            more than this, in (0, 1), under the mean map and the mean latents; that
+            prediction stands for all others. At most the ``score_thr`` of the test:
+            a RoI below it is dropped. None draws of all.
         args, kwargs: arguments of ``StandardRoIHead``.
 
     Raises:
@@ -233,6 +275,7 @@ class GaussianCascadeRoIHead(_GaussianRoIs, CascadeRoIHead):
     Args:
         test_samples: L_z at test, see ``GaussianRoIHead``.
         average: what is averaged at test, see ``GaussianRoIHead``.
+        sample_above: what is sampled at test, see ``GaussianRoIHead``.
         args, kwargs: arguments of ``CascadeRoIHead``.
 
     Raises:
