@@ -28,10 +28,13 @@ if TYPE_CHECKING:  # what the tables below say, for editors and mypy
         CropToBox,
         CUBWithBoxes,
         DigitScenes,
+        LoadImageIfFile,
+        LoadMaskAnnotations,
         LocalAttention,
         ProgressiveAttention,
         ResNetStage,
         VGGBlocks,
+        VGGStage,
         WideResNetBlocks,
     )
     from aib_mm.detection import (
@@ -52,7 +55,7 @@ if TYPE_CHECKING:  # what the tables below say, for editors and mypy
         AttentionModule,
         Samples,
     )
-    from aib_mm.hooks import AIBLossHook, AIBMonitorHook
+    from aib_mm.hooks import AIBLossHook, AIBMonitorHook, MergedFieldsHook
     from aib_mm.interpret import (
         AttentionFieldsHook,
         AttentionLocalization,
@@ -78,16 +81,22 @@ if TYPE_CHECKING:  # what the tables below say, for editors and mypy
     from aib_mm.training.damaged_data import CheckSample
     from aib_mm.training.memory_format import ChannelsLastHook
     from aib_mm.training.non_finite import NonFiniteLossHook
-    from aib_mm.training.random_state import RandomStateHook, torch_worker_seeds
+    from aib_mm.training.random_state import (
+        RandomStateHook,
+        RankSeedHook,
+        SamplerAndRankSeedHook,
+        torch_worker_seeds,
+    )
     from aib_mm.training.safe_checkpoint import SafeCheckpointHook
     from aib_mm.training.sharding import AIBFSDPStrategy, wrap_layers
+    from aib_mm.training.used_data import UsedDataHook
 
 # Modules and the public names in them. What configs name by ``type=``, in the core:
 _CORE = {
     'aib_mm.adversarial': 'AdversarialKL',
     'aib_mm.attention': 'AIBAttention',
     'aib_mm.encoders': 'GaussianEncoder LatentDecoder NoiseEncoder',
-    'aib_mm.hooks': 'AIBLossHook AIBMonitorHook',
+    'aib_mm.hooks': 'AIBLossHook AIBMonitorHook MergedFieldsHook',
     'aib_mm.interpret': 'AttentionFieldsHook AttentionLocalization '
     'AttentionVisualizationHook LatentInformation PredictionUncertainty SamplesDrawn',
     'aib_mm.losses': 'AIBLoss GaussianKL',
@@ -98,15 +107,17 @@ _CORE = {
     'aib_mm.training.damaged_data': 'CheckSample',
     'aib_mm.training.memory_format': 'ChannelsLastHook',
     'aib_mm.training.non_finite': 'NonFiniteLossHook',
-    'aib_mm.training.random_state': 'RandomStateHook torch_worker_seeds',
+    'aib_mm.training.random_state': 'RandomStateHook RankSeedHook '
+    'SamplerAndRankSeedHook torch_worker_seeds',
     'aib_mm.training.safe_checkpoint': 'SafeCheckpointHook',
     'aib_mm.training.sharding': 'AIBFSDPStrategy wrap_layers',
+    'aib_mm.training.used_data': 'UsedDataHook',
 }
 # The same, made for one host:
 _HOSTS = {
     'aib_mm.classification': 'ABNHead AIBClsHead CAMHead CropToBox CUBWithBoxes '
-    'DigitScenes LocalAttention ProgressiveAttention ResNetStage STL10 SVHN VGGBlocks '
-    'WideResNetBlocks',
+    'DigitScenes LoadImageIfFile LoadMaskAnnotations LocalAttention '
+    'ProgressiveAttention ResNetStage STL10 SVHN VGGBlocks VGGStage WideResNetBlocks',
     'aib_mm.detection': 'GaussianBBoxHead GaussianCascadeRoIHead GaussianRoIHead',
     'aib_mm.segmentation': 'AIBDecodeHead AIBFCNHead AIBPSPHead AIBSegformerHead',
 }

@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from aib_mm.cli import compare, doctor
+from aib_mm.cli import add, compare, doctor
 from aib_mm.version import __version__
 
 #: Each adds its sub-parser, whose ``run`` takes the options and gives the exit code.
-COMMANDS = (doctor, compare)
+COMMANDS = (doctor, compare, add)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -73,7 +73,8 @@ class AdversarialKL(BaseModule):
         from the prior and on latents; both approach 0.5 as D loses.
         """
         with torch.autocast(latent.samples.device.type, enabled=False):
-            z = latent.samples.movedim(2, -1).reshape(-1, self.latent_dim).float()
+            z = latent.samples.movedim(2, -1).reshape(-1, self.latent_dim)
+            z = z.to(next(self.discriminator.parameters()).dtype)
             on_prior = self.discriminator(torch.randn_like(z))
             on_latent = self.discriminator(z.detach())
             frozen = {

@@ -5,11 +5,12 @@
 """
 
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -27,6 +28,7 @@ from aib_mm.interpret.record.inputs import (
     Item,
     Loaded,
     dataset_items,
+    failure_of,
     image_items,
     load_batches,
     network_input,
@@ -98,8 +100,9 @@ class AttentionInferencer(HostInferencer):
         """Look at images.
 
         Args:
-            images: files, folders, arrays ``(H, W, 3)`` uint8 (BGR, as the hosts'
-                inferencers want them), or a sequence of these.
+            images: files, folders, arrays ``(H, W, C)`` uint8 with the model's channels
+                (BGR, as the hosts' inferencers want them; of one channel also ``(H,
+                W)``), or a sequence of these.
             out_dir: also write pictures, arrays and a page there, as ``ResultWriter``
                 does.
             batch_size: images of one size that the model gets at once.
@@ -109,21 +112,26 @@ class AttentionInferencer(HostInferencer):
             Results, one for each image, in order.
 
         Raises:
-            DataError: an image that cannot be loaded, named; ``stream`` goes on.
+            DataError: an image that cannot be used, named; ``stream`` goes on.
+            InferenceError: one that prediction and attention cannot be laid on.
+
+        An image whose pictures cannot be written is named in a warning.
         """
         results = []
         with self.writer(out_dir) if out_dir else nullcontext() as writer:
             for result in self.stream(self.items(images), batch_size, seed):
                 if isinstance(result, Failure):
-                    raise DataError(f'{result.name} cannot be used: {result.reason}')
+                    _raise(result)
                 if writer is not None:
                     writer.add(result)
                 results.append(result)
+        for failure in writer.failures if writer is not None else ():
+            warnings.warn(f'{failure.name}: {failure.reason}', stacklevel=2)
         return results
 
     def items(self, images: ImageInput | Sequence[ImageInput]) -> list[Item]:
         """What ``stream`` takes, from what a call takes."""
-        return image_items(images, self.pipeline, self._array_pipeline)
+        return image_items(images, self.pipeline, self._array_pipeline, self.channels)
 
     def split_items(self, split: str) -> list[Item]:
         """What ``stream`` takes: the images of ``'train'``, ``'val'`` or ``'test'``.
@@ -151,6 +159,12 @@ class AttentionInferencer(HostInferencer):
         Args:
             items: what ``items`` or ``split_items`` gave.
             batch_size, seed: what ``__call__`` takes.
+
+        Yields:
+            A ``Failure`` for an image that cannot be used.
+
+        Raises:
+            InferenceError: the model's attention is that of no prediction.
         """
         check_count('batch_size', batch_size, 1)
         if seed is not None:
@@ -191,7 +205,7 @@ class AttentionInferencer(HostInferencer):
                 else:
                     batch.append(one)
             if batch:
-                yield from self._predict(batch)
+                yield from self._tried(batch)
 
     def visualize(
         self, inputs: Any, preds: Sequence[AttentionResult], **kwargs: Any
@@ -209,7 +223,24 @@ class AttentionInferencer(HostInferencer):
         """Return the results: nothing is left to do."""
         return preds
 
-    def _predict(self, batch: list[tuple[str, Loaded]]) -> Iterator[AttentionResult]:
+    def _tried(
+        self, batch: list[tuple[str, Loaded]]
+    ) -> Iterator[AttentionResult | Failure]:
+        """Predictions; where a batch fails, each image by itself."""
+        try:
+            results = list(self._predict(batch))
+        except InferenceError:
+            raise
+        except Exception as error:  # whatever a model makes of an image
+            if len(batch) == 1:
+                yield failure_of(batch[0][0], error)
+                return
+            results = [done for one in batch for done in self._tried([one])]
+        yield from results
+
+    def _predict(
+        self, batch: list[tuple[str, Loaded]]
+    ) -> Iterator[AttentionResult | Failure]:
         loaded = [one for _, one in batch]
         data = self.collate_fn(
             [dict(inputs=one.inputs, data_samples=one.data_sample) for one in loaded]
@@ -230,10 +261,14 @@ class AttentionInferencer(HostInferencer):
         information = information_of_images(rows, len(batch), windows)
         for i, (name, one) in enumerate(batch):
             prediction = predictions[i]
-            outcome = self._host.read(prediction, self.min_score)
+            outcome = self._host.read(prediction, self.min_score, self.model)
             for field in self._host.HEAVY_FIELDS:
                 prediction.pop(field, None)
-            frame, image = self._frame(name, one, prediction.metainfo)
+            try:
+                frame, image = self._frame(one, prediction.metainfo)
+            except InferenceError as error:
+                yield failure_of(name, error)
+                continue
             yield AttentionResult(
                 name,
                 image,
@@ -245,9 +280,7 @@ class AttentionInferencer(HostInferencer):
                 frame,
             )
 
-    def _frame(
-        self, name: str, loaded: Loaded, meta: Mapping[str, Any]
-    ) -> tuple[str, Pixels]:
+    def _frame(self, loaded: Loaded, meta: Mapping[str, Any]) -> tuple[str, Pixels]:
         """Frame of the image that the maps are laid on, and its pixels."""
         original = tuple(meta['ori_shape'][:2])
         if loaded.image is not None and loaded.image.shape[:2] == original:
@@ -258,9 +291,8 @@ class AttentionInferencer(HostInferencer):
                 return 'ori_shape', loaded.image
         if self._host.NEEDS_WHOLE_IMAGE:
             raise InferenceError(
-                f'{name}: the test pipeline crops, or changes the size without saying '
-                'how, so that prediction and attention cannot be laid on the image; '
-                'resize only'
+                'the test pipeline crops, or changes the size without saying how, so '
+                'that prediction and attention cannot be laid on the image; resize only'
             )
         return 'img_shape', network_input(loaded.inputs, meta, self.is_bgr)
 
@@ -274,6 +306,15 @@ class AttentionInferencer(HostInferencer):
         """Load the weights of a model that holds attention."""
         attention_modules(model)
         super()._load_weights_to_model(model, checkpoint, cfg)
+
+
+def _raise(failure: Failure) -> NoReturn:
+    """Raise what is wrong with an image, where nothing else goes on without it."""
+    if isinstance(failure.error, InferenceError):
+        raise InferenceError(f'{failure.name}: {failure.reason}') from failure.error
+    raise DataError(f'{failure.name} cannot be used: {failure.reason}') from (
+        failure.error
+    )
 
 
 def _shape(one: tuple[str, Loaded] | Failure) -> tuple[int, ...]:

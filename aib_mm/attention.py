@@ -19,7 +19,13 @@ from torch import Tensor, nn
 
 from aib_mm import gaussian
 from aib_mm.errors import check_count, choose
-from aib_mm.features import AttendedFeatures, AttentionMaps, AttentionModule, Source
+from aib_mm.features import (
+    AttendedFeatures,
+    AttentionMaps,
+    AttentionModule,
+    AveragedFeatures,
+    Source,
+)
 from aib_mm.modulation import REPLACE, Modulator, build_modulation
 from aib_mm.registry import build_part
 from aib_mm.utils.wrappers import unwrapped
@@ -104,8 +110,7 @@ class AttentionBranch(BaseModule):
                     'leave out its pooling and strides (pool_last=False, '
                     'first_stride=1), so that every position keeps its score'
                 )
-        logits = self.mean_conv(h)
-        mean = (logits if logits.dtype == torch.float64 else logits.float()).sigmoid()
+        mean = gaussian.at_least_float32(self.mean_conv(h)).sigmoid()
         raw_std = self.std_conv(x if self.std_source == 'input' else mean.to(x.dtype))
         return mean, gaussian.softplus_std(raw_std, self.std_shift)
 
@@ -155,6 +160,7 @@ class AIBAttention(AttentionModule):
     """
 
     vanilla_lacks = ('branches', 'modulations', 'quantizer')
+    feature_parts = ('pre_neck',)
 
     def __init__(
         self,
@@ -245,7 +251,9 @@ class AIBAttention(AttentionModule):
         )
         num_samples = len(source.maps[0]) * max(source.noise_samples, 1)
         summary, samples = self._summarized(source, num_samples)
-        attended = AttendedFeatures(
+        averaged = self.training and num_samples > 1
+        kind = AveragedFeatures if averaged else AttendedFeatures
+        attended = kind(
             maps=summary,
             attention=attention,
             losses=_mean_losses([losses for _, losses in levels]),
@@ -342,13 +350,16 @@ class AIBAttention(AttentionModule):
         return maps._replace(nats=nats), {**losses, 'map_nats': total}
 
     def _check(self, feats: Features) -> None:
-        shapes = [tuple(x.shape) for x in feats]
-        if any(len(shape) != 4 for shape in shapes):
+        if any(not isinstance(x, Tensor) or x.dim() != 4 for x in feats):
+            found = [
+                tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+                for x in feats
+            ]
             raise ValueError(
-                f'AIBAttention attends to maps (B, C, H, W), got features of {shapes}: '
+                f'AIBAttention attends to maps (B, C, H, W), got features of {found}: '
                 "let the backbone give maps (out_type='featmap' of a transformer, "
-                'gap_before_final_norm=False of ConvNeXt), and pool behind the '
-                'attention, in post_neck'
+                'output_cls_token=False of one of mmseg, gap_before_final_norm=False '
+                'of ConvNeXt), and pool behind the attention, in post_neck'
             )
         channels = [x.shape[1] for x in feats]
         wanted = self.in_channels

@@ -17,19 +17,22 @@ class Latent(NamedTuple):
     """Samples of z and, where its density is known, mean and std.
 
     ``samples`` is ``(L_z, N, K)``, or ``(L_z, N, K, H, W)`` for a latent per position;
-    ``mean`` and ``std`` are one such sample in shape, or None.
+    ``mean`` and ``std`` are one such sample in shape, or None. ``images`` ``(n,)``
+    are the places in the batch of the images that the rows belong to, sample-major;
+    None where these are all of the batch.
     """
 
     samples: Tensor
     mean: Tensor | None = None
     std: Tensor | None = None
+    images: Tensor | None = None
 
 
 def join_latents(latents: Sequence[Latent]) -> Latent:
     """Latents of the rows of one batch, which was encoded in parts."""
     if len(latents) == 1:
         return latents[0]
-    samples, means, stds = zip(*latents, strict=True)
+    samples, means, stds, _ = zip(*latents, strict=True)
     return Latent(torch.cat(samples, dim=1), _joined(means), _joined(stds))
 
 
@@ -72,13 +75,20 @@ class LatentEncoder(BaseModule):
         self.latent_dim = latent_dim
         self.fc = nn.Linear(in_features, self.parameters_per_dim * latent_dim)
 
-    def forward(self, x: Tensor, num_samples: int, blocks: int = 1) -> Latent:
+    def forward(
+        self,
+        x: Tensor,
+        num_samples: int,
+        blocks: int = 1,
+        images: Tensor | None = None,
+    ) -> Latent:
         """Features to z.
 
         Args:
             x: ``(N, C, H, W)``, or pooled already, ``(N, C)``.
             num_samples: draws; 0 is the mean latent.
             blocks: samples of the attention in ``x``; see ``gaussian.sample_blocks``.
+            images: what ``Latent.images`` says, for whoever records latents.
         """
         raise NotImplementedError
 
@@ -106,10 +116,16 @@ class GaussianEncoder(LatentEncoder):
         super().__init__(**kwargs)
         self.std_shift = std_shift
 
-    def forward(self, x: Tensor, num_samples: int, blocks: int = 1) -> Latent:
+    def forward(
+        self,
+        x: Tensor,
+        num_samples: int,
+        blocks: int = 1,
+        images: Tensor | None = None,
+    ) -> Latent:
         mean, std = gaussian.split_mean_std(self._encode(x), shift=self.std_shift)
         z = gaussian.sample_blocks(mean, std, num_samples, blocks)
-        return Latent(z, mean, std)
+        return Latent(z, mean, std, images)
 
 
 class GaussianLayer(BaseModule):
@@ -181,8 +197,15 @@ class NoiseEncoder(LatentEncoder):
     has_density = False
     parameters_per_dim = 1
 
-    def forward(self, x: Tensor, num_samples: int, blocks: int = 1) -> Latent:
-        return Latent(self._encode(x).float().unsqueeze(0))
+    def forward(
+        self,
+        x: Tensor,
+        num_samples: int,
+        blocks: int = 1,
+        images: Tensor | None = None,
+    ) -> Latent:
+        z = gaussian.at_least_float32(self._encode(x))
+        return Latent(z.unsqueeze(0), images=images)
 
 
 @MODELS.register_module()

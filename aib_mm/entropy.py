@@ -12,11 +12,35 @@ from torch import Tensor
 #: Fields of a data sample, in nats.
 ENTROPY = 'predictive_entropy'
 INFORMATION = 'mutual_information'
+#: What a head writes of the samples that its own pass drew: of no other prediction.
+OF_ONE_PASS = (ENTROPY, INFORMATION, 'kl_nats', 'samples_drawn')
+#: What the sum of a softmax in half precision differs from 1 by, at most.
+SUM_ROUNDING = 0.01
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """``H = -sum_c p_c ln p_c`` in nats, over the last dimension; 0 ln 0 is 0."""
+    """``H = -sum_c p_c ln p_c`` in nats, over the last dimension; 0 ln 0 is 0.
+
+    For classes that exclude each other, whose probabilities sum to 1.
+    """
     return torch.special.entr(probabilities).sum(dim=-1)
+
+
+def binary_entropy(probabilities: Tensor) -> Tensor:
+    """``H = -p ln p - (1 - p) ln(1 - p)`` in nats, of each element; at most ln 2.
+
+    For what is or is not there: the classes of a multi-label classifier (each its
+    own, so that their entropies add up), the one class of a segmentor, a box.
+    """
+    return torch.special.entr(probabilities) + torch.special.entr(1 - probabilities)
+
+
+def exclude_each_other(scores: Tensor) -> bool:
+    """Whether scores ``(C,)`` sum to 1, up to rounding, as those of one class do.
+
+    Scores that are no numbers tell nothing, and count as such.
+    """
+    return not abs(scores.double().sum().item() - 1) > SUM_ROUNDING
 
 
 def predictive_entropy(probabilities: Tensor) -> Tensor:

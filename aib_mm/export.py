@@ -11,11 +11,13 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from aib_mm.utils.wrappers import input_channels
+
 OPSET = 20
 
 
 class _Logits(nn.Module):
-    """Images ``(B, 3, H, W)`` to logits ``(B, C)``."""
+    """Images ``(B, C, H, W)`` to logits ``(B, K)``."""
 
     def __init__(self, model: BaseModel) -> None:
         super().__init__()
@@ -31,8 +33,9 @@ def export_onnx(
 ) -> None:
     """Write a classifier of mmpretrain to an ONNX file.
 
-    Its input ``images`` ``(B, 3, H, W)`` takes what the model's data preprocessor
-    gives, so normalised images, of any batch size; its output is ``logits`` ``(B, C)``.
+    Its input ``images`` ``(B, C, H, W)`` takes what the model's data preprocessor
+    gives, so normalised images, of any batch size and with the model's channels; its
+    output is ``logits`` ``(B, K)``.
     Needs the packages onnx and onnxscript.
 
     Args:
@@ -45,7 +48,8 @@ def export_onnx(
         TypeError: the model's ``mode='tensor'`` gives something other than logits.
     """
     # A batch of one would be taken for a constant.
-    images = torch.zeros(2, 3, *image_size, device=next(model.parameters()).device)
+    shape = (2, input_channels(model), *image_size)
+    images = torch.zeros(shape, device=next(model.parameters()).device)
     training = model.training
     wrapped = _Logits(model).eval()
     try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from mmengine.model import BaseModule
@@ -66,7 +66,13 @@ class AttentionModule(BaseModule):
 
     By this class whatever looks at attention (recording, fields of the data samples,
     monitoring) finds that of every method, wherever in the model it is.
+
+    Attributes:
+        feature_parts: names of the children that the features go through; the others
+            make the map.
     """
+
+    feature_parts: ClassVar[tuple[str, ...]] = ()
 
     def forward(self, *args: Any, **kwargs: Any) -> WithAttention:
         """Compute, and hand on the maps."""
@@ -107,6 +113,12 @@ class Source:
     noise_samples: int
     modulator: Modulator
     quantizer: VQAnchorQuantizer | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether a ``post_neck`` in training counts all that it is shown."""
+        modulator = self.modulator
+        return modulator.post_neck is not None and modulator.modulations[0].training
 
 
 class NeckLosses:
@@ -187,7 +199,8 @@ class AttendedFeatures(WithAttention):
         self.noisy = noisy
         self._losses = NeckLosses(losses or {})
         self._source = source
-        self._samples = tuple(self) if num_samples == 1 else samples
+        one = num_samples == 1 and not issubclass(cls, AveragedFeatures)
+        self._samples = tuple(self) if one else samples
         self._expected = None
         self._guarded = False
         self._sample_chunk = sample_chunk
@@ -222,9 +235,19 @@ class AttendedFeatures(WithAttention):
 
         Several samples are computed when first asked for: a head that does not use
         them does not pay for them.
+
+        Raises:
+            ValueError: the features were rebuilt from their average alone.
         """
         if self._samples is None:
-            assert self._source is not None  # else maps are the one sample
+            if self._source is None:
+                raise ValueError(
+                    'these features are the average over several samples of the '
+                    'attention, rebuilt without them, as MultiTaskHead of mmpretrain '
+                    'does, which picks the images of a task: set train_samples=1 in '
+                    "neck=dict(type='AIBAttention'), or give the task a head of the "
+                    "host's, which learns from the average"
+                )
             with self._same_grad_mode():
                 (drawn,) = self.draw(len(self._source.maps[0]))
             self._samples = tuple(drawn.maps)
@@ -236,10 +259,11 @@ class AttendedFeatures(WithAttention):
         """Features under the mean attention per level, ``(B, C, H, W)``, noiseless.
 
         Computed when asked for. A head's ``mode='tensor'`` reads it, so that counting
-        operations and exporting see one pass, whose result is not random.
+        operations and exporting see one pass, whose result is not random. In training
+        behind a ``post_neck`` it is the tuple itself: batch norms there count once.
         """
-        if self._expected is None and self._source is not None:
-            source = self._source
+        source = self._source
+        if self._expected is None and source is not None and not source.counts:
             means = [maps.mean for maps in self.attention]
             with self._same_grad_mode():
                 if source.quantizer is not None:
@@ -290,17 +314,19 @@ class AttendedFeatures(WithAttention):
         return copied
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickles and deep copies hold what was computed, not what computes it.
-
-        In training they lack ``expected``, which would run a ``post_neck`` once more.
-        """
-        source = self._source
-        in_training = source is not None and source.modulator.modulations[0].training
-        computed = dict(
-            _samples=self.samples,
-            _expected=self._expected if in_training else tuple(self.expected),
-        )
+        """Pickles and deep copies hold what was computed, not what computes it."""
+        if self._source is None:
+            return type(self), (tuple(self),), vars(self)
+        computed = dict(_samples=self.samples, _expected=tuple(self.expected))
         return type(self), (tuple(self),), {**vars(self), **computed, '_source': None}
+
+
+class AveragedFeatures(AttendedFeatures):
+    """Attended features of several samples in training: the tuple is their average.
+
+    A host that rebuilds the tuple keeps its class, by which a head that learns from the
+    samples knows that they are lost, and refuses.
+    """
 
 
 def all_samples(feats: Sequence[Tensor]) -> Samples:

@@ -16,6 +16,11 @@ REDUCTIONS = ('mean', 'sum')  # over the latent dimensions
 MIN_STD = 1e-30
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """The tensor in float32, which half precision is too coarse for; float64 stays."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def softplus_std(raw: Tensor, shift: float = 5.0) -> Tensor:
     """Standard deviation from an unconstrained prediction: ``softplus(raw - shift)``.
 
@@ -23,8 +28,7 @@ def softplus_std(raw: Tensor, shift: float = 5.0) -> Tensor:
     the noise small (0.0067 at ``raw = 0``), so that training begins almost
     deterministically. Computed in float32 at least, and never below ``MIN_STD``.
     """
-    raw = raw if raw.dtype == torch.float64 else raw.float()
-    return F.softplus(raw - shift).clamp_min(MIN_STD)
+    return F.softplus(at_least_float32(raw) - shift).clamp_min(MIN_STD)
 
 
 def split_mean_std(parameters: Tensor, shift: float = 5.0) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,8 @@
 """Hooks for any host's Runner: losses for foreign heads, and monitoring."""
 
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -7,11 +10,14 @@ import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from aib_mm.attention import attention_modules
+from aib_mm.entropy import OF_ONE_PASS
 from aib_mm.errors import check_count
 from aib_mm.features import (
     AttentionMaps,
@@ -43,7 +49,9 @@ class AIBLossHook(_ForwardObserver):
     Heads of aib_mm take the losses themselves. A head that does not use the
     attention leaves them; this hook then adds ``loss_vq`` and ``loss_cmt`` (paper,
     Eq. 18), and ``loss_price`` of a priced map, to what the model returns in
-    ``mode='loss'``.
+    ``mode='loss'``. Where a model trains on several batches in one iteration, as the
+    semi-supervised detectors of mmdet do, the terms of each are added, with weight 1
+    whatever the model weighs the batch by.
 
     Args:
         vq_weight: weight of the anchors' loss, Eq. 16.
@@ -78,7 +86,8 @@ class AIBLossHook(_ForwardObserver):
         self._attended.clear()
 
     def _keep(self, module: nn.Module, inputs: Any, output: WithAttention) -> None:
-        if module.training:
+        # A teacher in training mode predicts without gradients (SoftTeacher of mmdet).
+        if module.training and torch.is_grad_enabled():
             self._attended.append(output)
 
     def _add(self, model: nn.Module, inputs: Any, output: Any) -> Any:
@@ -95,6 +104,55 @@ class AIBLossHook(_ForwardObserver):
 
 
 @HOOKS.register_module()
+class MergedFieldsHook(Hook):
+    """Keep off merged predictions what is true of one view only.
+
+    Test-time augmentation merges scores, boxes or logits, and takes the rest from one
+    of its views. What heads of aib_mm write of their samples (``entropy.OF_ONE_PASS``)
+    would then stand beside a prediction that it does not describe: it is taken off
+    the views. So is ``pred_label`` where mmpretrain averages the scores alone; it is
+    their ``argmax``. Where no predictions are merged, nothing is done.
+    """
+
+    def __init__(self) -> None:
+        self._hooks = ExitStack()
+
+    def before_val(self, runner: Runner) -> None:
+        self._watch(runner)
+
+    def after_val(self, runner: Runner) -> None:
+        self._hooks.close()
+
+    def before_test(self, runner: Runner) -> None:
+        self._watch(runner)
+
+    def after_test(self, runner: Runner) -> None:
+        self._hooks.close()
+
+    def _watch(self, runner: Runner) -> None:
+        self._hooks.close()
+        model = unwrapped(runner.model)
+        if isinstance(model, BaseTTAModel):
+            self._hooks.enter_context(without_fields_of_views(model))
+
+
+def without_fields_of_views(model: BaseTTAModel) -> Any:
+    """A handle, and context manager, while which views lack what is not merged."""
+    names: tuple[str, ...] = OF_ONE_PASS
+    if type(model).__name__ == 'AverageClsScoreTTA':
+        # It averages the scores, and leaves the first view's label beside them.
+        names = (*names, 'pred_label')
+    return unwrapped(model.module).register_forward_hook(partial(_drop, names))
+
+
+def _drop(names: Sequence[str], module: nn.Module, inputs: Any, output: Any) -> None:
+    for sample in output if isinstance(output, list | tuple) else ():
+        if isinstance(sample, BaseDataElement):
+            for name in names:
+                sample.pop(name, None)
+
+
+@HOOKS.register_module()
 class AIBMonitorHook(_ForwardObserver):
     """Log what the attention does, through the Runner's log and visualizer backends.
 
@@ -108,7 +166,7 @@ class AIBMonitorHook(_ForwardObserver):
 
     The divergence in nats, ``kl_nats``, is in the loss dict of aib_mm's heads and so
     already in the log. What this hook logs are means over the processes, each of which
-    sees a part of the batch.
+    sees a part of the batch. In a model without attention it says so once, and idles.
 
     Args:
         interval: iterations between two looks.
@@ -126,7 +184,15 @@ class AIBMonitorHook(_ForwardObserver):
         self._seen: list[tuple[str, Tensor | None, tuple[AttentionMaps, ...]]] = []
 
     def before_train(self, runner: Runner) -> None:
-        modules = attention_modules(runner.model)
+        try:
+            modules = attention_modules(runner.model)
+        except ValueError as error:  # a monitor stops no training
+            print_log(
+                f'AIBMonitorHook has nothing to log: {error}',
+                logger='current',
+                level=logging.WARNING,
+            )
+            return
         for name, module in modules.items():
             prefix = 'attention' if len(modules) == 1 else name
             observe = partial(self._observe, prefix)

@@ -50,7 +50,7 @@ class GaussianKL(BaseModule):
     def forward(self, latent: Latent) -> dict[str, Tensor]:
         """Unweighted ``loss_kl``, a scalar averaged over batch, samples, positions."""
         assert latent.mean is not None and latent.std is not None  # check_encoder
-        mean, std = latent.mean.float(), latent.std.float()
+        mean, std = map(gaussian.at_least_float32, (latent.mean, latent.std))
         if self.kl_std == 'exponential':
             std = std.exp()
         kl = gaussian.kl_to_standard_normal(mean, std, self.reduction)
@@ -112,6 +112,13 @@ class NeckLoss:
         """
         if self.attention_price == 0:
             return
+        if isinstance(feats, AttendedFeatures) and not feats.attention:
+            raise ValueError(
+                f'attention_price={self.attention_price}, but a head between this one '
+                'and the neck (as MultiTaskHead) has rebuilt the features without '
+                'their attention: leave attention_price out here, and give it to '
+                "dict(type='AIBLossHook') in custom_hooks"
+            )
         if not isinstance(feats, AttendedFeatures) or 'map_nats' not in feats.losses:
             raise ValueError(
                 f'attention_price={self.attention_price}, but the neck reports no '
@@ -214,7 +221,7 @@ class AIBLoss(BaseModule):
         losses['loss_kl'] = self.beta * losses['loss_kl']
         losses.update(self.neck_loss(neck_losses or {}))
         if latent.mean is not None and latent.std is not None:
-            losses['kl_nats'] = gaussian.kl_to_standard_normal(
-                latent.mean.detach().float(), latent.std.detach().float(), 'sum'
-            )
+            mean, std = map(gaussian.at_least_float32, (latent.mean, latent.std))
+            nats = gaussian.kl_to_standard_normal(mean.detach(), std.detach(), 'sum')
+            losses['kl_nats'] = nats
         return losses

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from mmengine.dist import all_reduce, get_world_size
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -163,10 +164,15 @@ class ReplaceModulation(Modulation):
 
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
-        """Let the running statistics follow a batch ``(N, C, H, W)`` of training."""
-        if not x.numel():
+        """Let the running statistics follow a batch ``(N, C, H, W)`` of training.
+
+        Several processes look together, at all their images: with statistics of its own
+        each would train another model, of which a checkpoint keeps one.
+        """
+        found = _batch_statistics(gaussian.at_least_float32(x))
+        if found is None:
             return
-        std, mean = torch.std_mean(x.float(), dim=(0, 2, 3), correction=0)
+        mean, std = found
         # The first batch counts whole: no iteration sees statistics of no data.
         weight = torch.where(self.batches == 0, 1.0, self.momentum)
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
@@ -200,8 +206,7 @@ class ReplaceModulation(Modulation):
 
     def _score(self, a: Tensor) -> Tensor:
         """Scores at float32 at least: bfloat16 would round the largest to 1."""
-        a = a if a.dtype == torch.float64 else a.float()
-        return a.clamp(0, self.MAX_SCORE)
+        return gaussian.at_least_float32(a).clamp(0, self.MAX_SCORE)
 
     def _mean(self, dtype: torch.dtype) -> Tensor:
         return self.running_mean.to(dtype)[:, None, None]
@@ -209,6 +214,29 @@ class ReplaceModulation(Modulation):
     def _std(self, dtype: torch.dtype) -> Tensor:
         # A channel that never varies carries nothing, at any scale.
         return self.running_std.to(dtype).clamp_min(1e-5)[:, None, None]
+
+
+def _batch_statistics(x: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Mean and std of each channel over the images of all processes, ``(C,)``.
+
+    None where no process has an image.
+    """
+    count = x.numel() // x.shape[1]
+    if count:
+        std, mean = torch.std_mean(x, dim=(0, 2, 3), correction=0)
+    else:
+        std = mean = x.new_zeros(x.shape[1])
+    if get_world_size() == 1:
+        return (mean, std) if count else None
+    # Double precision: the square of a mean is taken off again.
+    mean, std = mean.double(), std.double()
+    moments = torch.cat([mean, mean.square() + std.square(), mean.new_ones(1)])
+    sums = count * moments
+    all_reduce(sums)
+    if not sums[-1]:
+        return None
+    mean, square = (sums[:-1] / sums[-1]).chunk(2)
+    return mean, (square - mean.square()).clamp_min(0).sqrt()
 
 
 REPLACE = 'replace'

@@ -24,3 +24,23 @@ def build_part(cfg: dict | None) -> Any:
     registry, which also holds the parts made for one host.
     """
     return None if cfg is None else MODELS.build(cfg)
+
+
+def with_settings(name: str, cfg: dict, **settings: Any) -> dict:
+    """The config of a part, with the settings that the owner of the part decides.
+
+    Args:
+        name: argument of the owner which the config is.
+        cfg: config of the part.
+        settings: arguments of the owner that the part gets too.
+
+    Raises:
+        ValueError: the config has another value of one, which would be lost.
+    """
+    for key, value in settings.items():
+        if cfg.get(key, value) != value:
+            raise ValueError(
+                f'{name}.{key}={cfg[key]!r}, but {name} gets {key}={value!r}: set '
+                f'{key}={cfg[key]!r} beside {name}, or leave it out of {name}'
+            )
+    return {**cfg, **settings}

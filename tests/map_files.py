@@ -1,4 +1,4 @@
-"""Masks for test images that have none: a square whose place the image decides."""
+"""Masks and bands for test images that have none."""
 
 from typing import Any
 
@@ -16,6 +16,14 @@ class SquareMask(BaseTransform):
             row, column = (int(x) % 24 for x in results['img'][0, 0, :2])
             mask[row : row + 8, column : column + 8] = 1
         return dict(results, gt_seg_map=mask)
+
+
+class AddBand(BaseTransform):
+    """A fourth band beside the three colours: their mean."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        band = results['img'].mean(axis=2, keepdims=True).astype(np.uint8)
+        return dict(results, img=np.concatenate([results['img'], band], axis=2))
 
 
 class Nines(UncheckedCIFAR10):

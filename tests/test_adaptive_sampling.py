@@ -14,7 +14,8 @@ from mmpretrain.structures import DataSample
 from aib_mm.attention import AIBAttention
 from aib_mm.classification import AIBClsHead
 from aib_mm.classification.heads.adaptive import AdaptiveSampling, by_count, spread
-from aib_mm.interpret import SamplesDrawn
+from aib_mm.interpret import SamplesDrawn, information_of_images, record_latents
+from aib_mm.interpret.record.information import LatentRows
 
 pytestmark = pytest.mark.usefixtures('mmpretrain_scope')
 
@@ -165,6 +166,20 @@ def test_noise_encoders_adapt_too() -> None:
     )
 
 
+@pytest.mark.parametrize('least', [1, 3])
+def test_min_samples_counts_attention_samples_of_noise_encoders_too(least: int) -> None:
+    noise = dict(type='AdditiveNoise', std=1.0, test_samples=2)
+    loss = dict(type='AIBLoss', kl=dict(type='AdversarialKL', latent_dim=8))
+    module = head(
+        dict(AT_ONCE, min_samples=least),
+        encoder=dict(type='NoiseEncoder', in_features=6),
+        aib_loss=loss,
+        test_samples=1,
+    )
+    found = predict(neck(noise=noise), module)
+    assert found['samples_drawn'].tolist() == [2 * least] * BATCH
+
+
 def test_by_count_keeps_the_order() -> None:
     counts = torch.tensor([2, 1, 2, 3])
     found = by_count(counts, lambda images, count: dict(v=images * 10 + count))
@@ -202,3 +217,28 @@ def test_a_single_class_has_no_gap() -> None:
         ValueError, match='adaptive needs two classes or more, got num_'
     ):
         head(dict(), num_classes=1)
+
+
+@pytest.mark.parametrize('margin', [1e-9, 10.0, math.inf])
+def test_bits_are_those_of_each_images_own_samples(margin: float) -> None:
+    """The head's ``kl_nats`` is the oracle: it knows which rows are whose."""
+    attend, module = neck(), head(dict(margin=margin))
+    with record_latents(module) as rows:
+        found = predict(attend, module)
+    drawn = found['samples_drawn']
+    assert len(rows) == drawn.max() and len(rows[-1].bits) == (drawn == len(rows)).sum()
+    assert margin != 10.0 or len(drawn.unique()) > 1
+    bits = [one.total for one in information_of_images(rows, BATCH)]
+    assert bits == pytest.approx((found['kl_nats'] / math.log(2)).tolist(), rel=1e-5)
+
+
+def test_an_adaptive_latent_and_one_of_all_images_are_summed() -> None:
+    some = [
+        LatentRows(torch.tensor([1.0, 2.0, 4.0]), None, 'a', torch.arange(3)),
+        LatentRows(torch.tensor([3.0, 8.0]), None, 'a', torch.tensor([0, 2])),
+        LatentRows(torch.tensor([10.0]), None, 'a', torch.tensor([2])),
+    ]
+    every = LatentRows(torch.tensor([1.0, 1, 1, 3, 3, 3]), None, 'b')
+    found = information_of_images([*some, every], 3)
+    # Means of (1, 3), (2) and (4, 8, 10), each with the 2 of the other latent.
+    assert [one.total for one in found] == pytest.approx([4, 4, 22 / 3 + 2])

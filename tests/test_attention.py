@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from typing import Any
 
 import pytest
 import torch
@@ -283,6 +284,24 @@ def test_wrong_channels_name_both_sides() -> None:
         AIBAttention([4], shared=False)(features(4, 4))
     with pytest.raises(ValueError, match=r'channels \[\]'):
         neck(())
+
+
+@pytest.mark.parametrize(
+    ('feats', 'found'),
+    [
+        (torch.zeros(2, 4), r'\[\(2, 4\)\]'),
+        ((torch.zeros(2, 5, 4),), r'\[\(2, 5, 4\)\]'),
+        ([[torch.zeros(2, 4, 3, 3), torch.zeros(2, 4)]], r"\['list'\]"),
+        ({'res5': torch.zeros(2, 4, 3, 3)}, r"\['str'\]"),
+        ([None], r"\['NoneType'\]"),
+    ],
+)
+def test_what_is_no_map_is_refused_with_its_remedies(feats: Any, found: str) -> None:
+    remedy = "out_type='featmap'.* output_cls_token=False.* gap_before_final_norm=False"
+    with pytest.raises(
+        ValueError, match=rf'features of {found}: .*{remedy}.*post_neck'
+    ):
+        AIBAttention(4)(feats)
 
 
 def test_noise_refuses_a_std_that_is_no_std() -> None:

@@ -263,8 +263,11 @@ def test_test_time_augmentation_writes_nothing_and_says_so(detector, said) -> No
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = DetTTAModel(module=MODELS.build(detector.model))
     assert isinstance(model, BaseTTAModel)
-    AttentionFieldsHook().before_test(SimpleNamespace(model=model))
-    assert not model.module._forward_hooks and not model.module.neck._forward_hooks
+    hook = AttentionFieldsHook()
+    hook.before_test(SimpleNamespace(model=model))
+    assert not model.module.neck._forward_hooks
+    hook.after_test(SimpleNamespace(model=model))
+    assert not model.module._forward_hooks
     (message,) = said
     assert 'DetTTAModel merges several predictions' in message
 

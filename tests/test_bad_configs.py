@@ -5,15 +5,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cifar_files import environment, write_cifar10
 from mmengine.config import Config
+from mmengine.registry import TRANSFORMS
 from PIL import Image
 from runner_logs import own_loggers
 
 from aib_mm.cli import train as program
 from aib_mm.diagnosis.configs import misspelt_setting
+from aib_mm.diagnosis.explain import _no_tuples
 
 TESTS = Path(__file__).parent
 CONFIGS = TESTS.parent / 'configs'
@@ -449,21 +452,53 @@ def test_missing_images_are_those_of_the_split_that_runs(
     assert 'Traceback' in said
 
 
+@pytest.mark.parametrize('suffix', ['json', 'yaml'])
+@pytest.mark.parametrize(
+    ('step', 'shown'),
+    [
+        (dict(type='RandomCrop', crop_size=(8, 8)), 'RandomCrop(crop_size=[8, 8])'),
+        (  # the error does not say what is wanted
+            dict(
+                type='mmpretrain.BEiTMaskGenerator',
+                input_size=(8, 8),
+                num_masking_patches=9,
+            ),
+            "BEiTMaskGenerator() does not build: TypeError: can't multiply",
+        ),
+    ],
+)
 def test_lists_that_came_from_json(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    step: dict,
+    shown: str,
+    suffix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip('mmseg')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('LOCAL_RANK', '0')
     cfg = Config.fromfile(BASES['segmentation'])
-    crop = dict(type='RandomCrop', crop_size=(8, 8))
-    cfg.train_dataloader.dataset.pipeline = [crop]
-    path = tmp_path / 'config.json'
-    cfg.dump(path)
+    cfg.train_dataloader.dataset.pipeline = [step]
+    cfg.custom_imports = dict(imports=['mmpretrain.datasets'])
+    path = tmp_path / f'{tmp_path.name}.{suffix}'
+    cfg.dump(path.with_suffix('.json'))
+    # What YAML a person writes; mmengine's own marks its tuples.
+    path.with_suffix('.json').rename(path)
     assert program.main([str(path), '--check-data', 'off', '--no-validate']) == 2
     said = last_line(capsys.readouterr().err)
-    assert 'train_dataloader.dataset.pipeline.0: RandomCrop(crop_size=[8, 8])' in said
-    assert '.json files have lists where Python has tuples: write the config' in said
+    assert f'train_dataloader.dataset.pipeline.0: {shown}' in said
+    advice = f'.{suffix} files have lists where Python has tuples: write the config in'
+    assert advice in said
+
+
+def test_other_errors_of_a_json_file_are_not_for_its_lists() -> None:
+    """A part that is refused with tuples too."""
+    part = dict(type='mmcv.RandomFlip', prob=[0.5, 0.9], direction='up')
+    build = dict(cfg=part, registry=TRANSFORMS)
+    cfg = SimpleNamespace(filename='a.json')
+    assert _no_tuples(cfg, 'an error', build) == ''
+    assert _no_tuples(cfg, 'an error') == ''
 
 
 @pytest.mark.parametrize(

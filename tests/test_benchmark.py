@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 from test_aib_classifiers import run
 
 from aib_mm.cli import benchmark
+from aib_mm.experiments.cost.model import Subject
 from aib_mm.experiments.cost.results import Cost, cost_table
 from aib_mm.experiments.cost.timing import median_ratio, peak_bytes, timed
+from aib_mm.utils.wrappers import input_channels
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 VANILLA = CONFIGS / 'mmpretrain' / 'vgg16-narrow_digitscenes.py'
@@ -27,6 +31,40 @@ pytestmark = pytest.mark.skipif(
 def rows_of(table: str) -> list[list[str]]:
     lines = [line for line in table.splitlines() if line.startswith('| vgg')]
     return [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
+
+
+@pytest.mark.parametrize('channels', [1, 4])
+def test_images_have_the_models_channels(channels: int) -> None:
+    cfg = Config.fromfile(AIB)
+    cfg.model.backbone.in_channels = channels
+    cfg.data_preprocessor.update(mean=[120.0] * channels, std=[60.0] * channels)
+    subject = Subject(cfg, (32, 32), batch=2)
+    assert {tuple(image.shape) for image in subject.data['inputs']} == {
+        (channels, 32, 32)
+    }
+    for samples in (None, 0, 2):
+        subject.step(samples)()
+    subject.step(1, alone=True)()
+
+
+@pytest.mark.parametrize(
+    ('host', 'backbone'),
+    [
+        ('mmdet', dict(type='ResNet', depth=18, in_channels=5)),
+        ('mmdet', dict(type='SwinTransformer', in_channels=5, depths=(1, 1, 1, 1))),
+        # Its first conv sees four pixels at once.
+        ('mmdet', dict(type='CSPDarknet')),
+        ('mmseg', dict(type='BEiT', in_channels=5, num_layers=1)),
+        ('mmpretrain', dict(type='ConvNeXt', in_channels=5)),
+    ],
+)
+def test_channels_of_an_image_by_the_model(host: str, backbone: dict) -> None:
+    pytest.importorskip(host)
+    with DefaultScope.overwrite_default_scope(host):
+        model = torch.nn.ModuleDict(dict(backbone=MODELS.build(backbone)))
+    model.backbone = model['backbone']
+    assert input_channels(model) == backbone.get('in_channels', 3)
+    assert input_channels(torch.nn.Linear(2, 2)) == 3
 
 
 def test_the_table_has_every_mode_and_its_ratio(tmp_path: Path, repo: Path) -> None:

@@ -193,6 +193,19 @@ def test_other_photographs_and_strokes_with_two_checkpoints(digits, capsys) -> N
     assert {name: own[name] for name in alone} == pytest.approx(alone)
 
 
+def test_half_precision_is_that_of_the_testing_program(digits) -> None:
+    (digits / 'same.py').write_text('domains = dict(same={})')
+    arguments = [*narrow(digits, 'half', '0.pth'), '--amp', '--domains']
+    assert cross_domain.main([*arguments, str(digits / 'same.py')]) == 0
+    found = json.loads((digits / 'half/cross_domain.json').read_text())['domains']
+    out = str(digits / 'half.json')
+    arguments = [*narrow(digits, 'half_alone', '0.pth'), '--amp']
+    assert test.main([*arguments, '--out', out, '--out-item', 'metrics']) == 0
+    alone = json.loads(Path(out).read_text())
+    same = found['same'][0]
+    assert {name: same[name] for name in alone} == pytest.approx(alone)
+
+
 def test_tables_give_mean_and_spread() -> None:
     found = {
         'a': [dict(images=20, error=10.0, share=0.5), dict(images=20, error=14.0)],

@@ -1,13 +1,14 @@
 """Damaged images and annotations are named; training stops or passes them over."""
 
-import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ade_files import write_ade
 from cifar_files import environment
@@ -17,12 +18,7 @@ from PIL import Image
 from tiny_runs import count_iterations, tiny_config, train
 
 from aib_mm.errors import DataError
-from aib_mm.training.damaged_data import (
-    CheckSample,
-    check_coco,
-    coco_problems,
-    damage_of,
-)
+from aib_mm.training.damaged_data import CheckSample, damage_of, loaded_damage
 from aib_mm.training.start import check_training_data
 
 
@@ -126,71 +122,99 @@ def test_skipped_samples_are_counted_and_named_once(
     assert 'x.jpg' in lines[0] and 'y.jpg' in lines[1]
 
 
-def test_bad_argument() -> None:
-    with pytest.raises(ValueError, match=r"on_damage must be .*'stop', 'skip'"):
-        CheckSample(on_damage='ignore')
+@pytest.mark.parametrize('label', [3, -1, [0, 3], np.int64(7)])
+def test_labels_that_are_no_class_are_named(label: Any, image: Path) -> None:
+    sample = dict(img_path=image, gt_label=label)
+    said = str(damage_of(sample, num_classes=3))
+    assert said.startswith(f'image {image} has the label ')
+    assert said.endswith('which is none of the 3 classes, 0 to 2')
+    assert damage_of(sample) is None
+    assert damage_of(dict(sample, gt_label=2), num_classes=3) is None
 
 
-def coco(**changes: Any) -> dict:
-    annotation = dict(id=5, image_id=1, category_id=3, bbox=[1, 1, 4, 4], area=16)
-    annotation.update(changes)
-    present = {key: value for key, value in annotation.items() if value is not None}
-    good = dict(id=4, image_id=1, category_id=3, bbox=[0, 0, 2, 2], area=4)
+@pytest.mark.parametrize(
+    ('mode', 'kind', 'cause'),
+    [
+        ('L', 'JPEG', r'a JPEG file, .* values 0, .*; write masks as PNG'),
+        ('RGB', 'JPEG', r'a JPEG file, .* values \(0, 0, 0\), '),
+        ('I;16', 'PNG', r'values 0, 50, 100, .* \(1200 in all\), .*lowest 8 bits'),
+    ],
+)
+def test_files_that_cannot_hold_classes(
+    mode: str, kind: str, cause: str, image: Path
+) -> None:
+    mask = image.with_name('mask.png')
+    ramp = np.arange(1200, dtype=np.uint16).reshape(30, 40)
+    pixels = ramp * 50 if mode == 'I;16' else (ramp // 5).astype(np.uint8)
+    made = Image.fromarray(pixels)
+    (made if mode == 'I;16' else made.convert(mode)).save(mask, kind)
+    said = str(damage_of(dict(img_path=image, seg_map_path=mask)))
+    assert re.search(f'mask {mask} is damaged: it (is|has the) {cause}', said), said
+
+
+def test_classes_in_16_bits_are_read(image: Path) -> None:
+    mask = image.with_name('mask.png')
+    Image.fromarray(np.full((30, 40), 255, np.uint16)).save(mask)
+    assert damage_of(dict(img_path=image, seg_map_path=mask)) is None
+
+
+def loaded(mask: Any = None, **more: Any) -> dict:
+    """A sample of mmseg after its loaders, 4 x 6 pixels."""
     return dict(
-        images=[dict(id=1, width=10, height=10)],
-        categories=[dict(id=3)],
-        annotations=[good, present],
+        img_path='a.jpg',
+        seg_map_path='a.png',
+        img=np.zeros((4, 6, 3), np.uint8),
+        gt_seg_map=np.zeros((4, 6), np.uint8) if mask is None else mask,
+        reduce_zero_label=False,
+        **more,
     )
 
 
 @pytest.mark.parametrize(
-    ('change', 'damage'),
+    ('sample', 'said'),
     [
-        (dict(image_id=9), 'id 5: image_id 9 is not in images'),
-        (dict(category_id=8), 'id 5: category_id 8 is not in categories'),
-        (dict(bbox=None), 'id 5: no bbox'),
-        (dict(area=None), 'id 5: no area'),
-        (dict(bbox=[1, 2, 3]), 'id 5: bbox [1, 2, 3] is not four finite numbers'),
-        (dict(bbox=[1, 2, 3, 'x']), "id 5: bbox [1, 2, 3, 'x'] is not four finite"),
-        (dict(bbox=[1, 2, math.nan, 3]), 'id 5: bbox [1, 2, nan, 3] is not four'),
-        (dict(bbox=[1, 2, -3, 3]), 'id 5: bbox [1, 2, -3, 3] has a negative width'),
-        (dict(id=None, bbox=None), 'number 1: no bbox'),
+        (loaded(np.full((4, 6), 3, np.uint8)), 'mask a.png has the values 3, where'),
+        (
+            loaded(np.full((4, 6, 3), 9, np.uint8)),
+            '3 values a pixel, such as (9, 9, 9)',
+        ),
+        (loaded(np.zeros((6, 4), np.uint8)), 'image a.jpg as it is loaded 6x4: one'),
+        (loaded(height=6, width=4), 'image a.jpg is 6x4 where its annotations say 4x6'),
+        (loaded(height=4, width=6), None),
+        (loaded(np.full((4, 6), 2, np.uint8)), None),
+        (loaded(np.full((4, 6), 255, np.uint8)), None),
+        (loaded(np.full((4, 6), 77, np.uint8)), None),
+        (dict(img=np.zeros((4, 6), np.uint8), gt_label=3), None),
     ],
 )
-def test_damaged_coco_annotations(change: dict, damage: str) -> None:
-    damaged, unused = coco_problems(coco(**change))
-    assert len(damaged) == 1 and damaged[0].startswith(damage)
-    assert unused == []
+def test_samples_are_checked_as_they_were_loaded(sample: dict, said: Any) -> None:
+    found = loaded_damage(sample, num_classes=3, ignore_index=77)
+    assert found is None if said is None else said in str(found), found
 
 
-def test_coco_annotations_without_use_are_only_logged(tmp_path: Path) -> None:
-    for box in ([1, 1, 0.0, 4], [1, 1, 4, 0.5], [20, 1, 4, 4], [-9, 1, 4, 4]):
-        assert coco_problems(coco(bbox=box)) == ([], [f'id 5: bbox {box}'])
-    assert coco_problems(coco(iscrowd=1)) == ([], [])
-    (tmp_path / 'a.json').write_text(json.dumps(coco(bbox=[1, 1, 0.0, 4])))
-    check_coco(tmp_path / 'a.json')
+def test_other_hosts_masks_may_hold_more_than_classes() -> None:
+    sample = loaded(np.full((4, 6), 200, np.uint8))
+    del sample['reduce_zero_label']
+    assert loaded_damage(sample, num_classes=3) is None
 
 
-@pytest.mark.parametrize('content', [[], {}, dict(annotations=[dict(caption='a')])])
-def test_other_formats_are_left_alone(content: Any) -> None:
-    assert coco_problems(content) == ([], [])
+@pytest.mark.parametrize('on_damage', ['stop', 'skip'])
+def test_what_a_loader_cannot_read_is_named(on_damage: str, image: Path) -> None:
+    """A GIF is whole, and OpenCV reads none."""
+    Image.open(image).save(image.with_suffix('.gif'))
+    path = image.with_suffix('.gif')
+    load = [dict(type='mmcv.LoadImageFromFile', color_type='unknown')]
+    check = CheckSample(on_damage, load=load)
+    if on_damage == 'skip':
+        assert check(dict(img_path=str(path))) is None
+        return
+    with pytest.raises(DataError, match=rf'image {path}: LoadImageFromFile fails: '):
+        check(dict(img_path=str(path)))
 
 
-def test_damaged_annotation_files_are_named(tmp_path: Path) -> None:
-    path = tmp_path / 'a.json'
-    with pytest.raises(DataError, match=r'a\.json cannot be read: No such file'):
-        check_coco(path)
-    path.write_text('{"images": [')
-    with pytest.raises(DataError, match=r'a\.json is no JSON: Expecting value: line 1'):
-        check_coco(path)
-    content = coco()
-    content['annotations'] *= 20
-    for annotation in content['annotations'][:30]:
-        annotation['image_id'] = 9
-    path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r'40 annotations \(id 4: .*; 20 more\) damag'):
-        check_coco(path)
-    check_coco(path, 'skip')
+def test_bad_argument() -> None:
+    with pytest.raises(ValueError, match=r"on_damage must be .*'stop', 'skip'"):
+        CheckSample(on_damage='ignore')
 
 
 def damage_detection(root: Path) -> tuple[Config, Path]:
@@ -238,26 +262,29 @@ def test_the_program_checks_innermost_data_sets() -> None:
     check_training_data(cfg, 'skip')
     found = cfg.train_dataloader.dataset.dataset.datasets
     check = dict(type='CheckSample', on_damage='skip')
-    assert found[0].pipeline == [check, dict(type='Load')]
+    assert found[0].pipeline == [dict(check, load=[dict(type='Load')])]
     assert found[1].pipeline == remote['pipeline']
     assert cfg.custom_imports.imports == ['b', 'aib_mm']
+    assert cfg.custom_hooks == [dict(type='UsedDataHook')]
     assert isinstance(TRANSFORMS.build(check), CheckSample)
 
 
-def test_the_program_checks_annotation_files(tmp_path: Path) -> None:
-    pytest.importorskip('mmdet')
-    from coco_files import write_coco
-
-    folder = write_coco(tmp_path)
-    name = 'annotations/instances_train2017.json'
-    cfg = dataset_config(data_root=str(folder), ann_file=name)
+def test_only_the_steps_that_load_are_run_by_the_check() -> None:
+    steps = [dict(type='mmcv.LoadImageFromFile'), dict(type='Flip')]
+    cfg = dataset_config(metainfo=dict(classes=('a', 'b')), ignore_index=9)
+    cfg.train_dataloader.dataset.pipeline = [*steps, dict(type='LoadLater')]
     check_training_data(cfg, 'stop')
-    content = json.loads((folder / name).read_text())
-    content['annotations'][0]['image_id'] = 99
-    (folder / name).write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r'1 annotation \(id 1: image_id 99 is not in'):
-        check_training_data(cfg, 'stop')
-    check_training_data(cfg, 'skip')
+    assert cfg.train_dataloader.dataset.pipeline == [
+        dict(
+            type='CheckSample',
+            on_damage='stop',
+            load=steps[:1],
+            num_classes=2,
+            ignore_index=9,
+        ),
+        *steps[1:],
+        dict(type='LoadLater'),
+    ]
 
 
 SEGMENTATION = """

@@ -114,6 +114,8 @@ def test_configs_of_the_guide_train_and_test(block: str, folder: Path) -> None:
         with DefaultScope.overwrite_default_scope('mmdet'):
             state = MODELS.build(vanilla).state_dict()
         torch.save(dict(state_dict=state), folder / 'vanilla.pth')
+        compare = [sys.executable, '-m', 'aib_mm', 'compare', config.name]
+        run(*compare, 'vanilla.pth', cwd=folder)
     mim, name = Path(sys.executable).with_name('mim'), mim_name('mmdet')
     alone = ['--gpus', '0', '--launcher', 'none']
     options = ['--cfg-options', *small_images()]

@@ -24,6 +24,23 @@ def test_links_lead_to_files(repo: Path) -> None:
     assert not broken
 
 
+def headings(page: Path) -> set[str]:
+    """Anchors of a page's headings, as the site and GitHub name them."""
+    text = re.sub(r'^```.*?^```', '', page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    found = re.findall(r'^#+ (.*)$', text, flags=re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', line.lower()).replace(' ', '-') for line in found}
+
+
+def test_links_lead_to_headings(repo: Path) -> None:
+    broken = [
+        f'{page.name}: {target}#{anchor}'
+        for page in pages(repo)
+        for target, anchor in re.findall(r'\]\(([^):]*)#([^)]+)\)', page.read_text())
+        if anchor not in headings(page.parent / target if target else page)
+    ]
+    assert not broken
+
+
 def test_every_page_is_in_the_contents(repo: Path) -> None:
     index = (repo / 'docs/index.md').read_text()
     listed = '\n'.join(re.findall(r'```{toctree}(.*?)```', index, flags=re.DOTALL))

@@ -111,6 +111,20 @@ def test_a_classifier_in_onnx_at_any_batch_size(
         assert (run_file(path, images) - expected).abs().max() <= 1e-5
 
 
+def test_the_channels_are_the_models(repo: Path, tmp_path: Path) -> None:
+    channels = 4
+    pytest.importorskip('mmpretrain.models')
+    cfg = Config.fromfile(repo / CONFIG)
+    cfg.model.backbone.in_channels = channels
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(cfg.model).eval()
+    export_onnx(model, tmp_path / 'bands.onnx', (32, 32))
+    images = torch.randn(3, channels, 32, 32)
+    with torch.no_grad():
+        expected = model(images, mode='tensor')
+    assert (run_file(tmp_path / 'bands.onnx', images) - expected).abs().max() <= 1e-5
+
+
 def test_only_classifiers_are_exported(tmp_path: Path) -> None:
     class Detector(nn.Module):
         def __init__(self) -> None:

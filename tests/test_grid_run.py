@@ -10,7 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from aib_mm.experiments.grid import engine
+from aib_mm.experiments.grid import engine, guard
 from aib_mm.experiments.grid.engine import Engine
 from aib_mm.experiments.grid.notes import Result, Run, RunFailed, Training, finished
 from aib_mm.experiments.grid.progress import pace_in, position_in
@@ -212,7 +212,7 @@ def test_any_error_of_a_run_stops_no_other(tmp_path, monkeypatch):
     runs = [make_run(name, 0, tmp_path) for name in 'abc']
     results = results_of(runs, jobs=2)
     console = Console(file=io.StringIO())
-    grid = Engine(results, tmp_path, {}, console)
+    grid = Engine(results, tmp_path, [{}, {}], console)
     assert grid() == 1
     assert list(results.failures) == runs[:1] and set(results.results) == {*runs[1:]}
     assert 'No space left on device' in results.failures[runs[0]]
@@ -224,6 +224,65 @@ def test_any_error_of_a_run_stops_no_other(tmp_path, monkeypatch):
     assert not grid._write()
     assert 'are not up to date: OSError' in console.file.getvalue()
     assert (tmp_path / 'results.json').read_text() == text
+
+
+def test_runs_side_by_side_have_an_environment_each(tmp_path, monkeypatch):
+    at_work, seen = [], []
+
+    class Watched(Rehearsal):
+        def __init__(self, run, environment):
+            super().__init__(run)
+            self.gpu = environment['CUDA_VISIBLE_DEVICES']
+
+        def __call__(self, force=False):
+            at_work.append(self.gpu)
+            assert len(set(at_work)) == len(at_work) <= 2
+            seen.append((self.run.name, self.gpu))
+            result = yield from super().__call__(force)
+            at_work.remove(self.gpu)
+            return result
+
+    monkeypatch.setattr(engine, 'Execution', Watched)
+    monkeypatch.setattr(engine, 'POLL_SECONDS', 0)
+    monkeypatch.setattr(guard.torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3,5,7')
+    environments = guard.environments_of(2, guard.usable_gpus())
+    runs = [make_run(name, 0, tmp_path) for name in 'abcd']
+    results = results_of(runs, jobs=2)
+    results.runs = runs[:3]
+    grid = Engine(results, tmp_path, environments, Console(file=io.StringIO()))
+    assert grid() == 0
+    # What came later is done by itself.
+    results.runs = runs
+    assert grid() == 0
+    assert [name for name, _ in seen] == ['a', 'b', 'c', 'd']
+    assert {gpu for _, gpu in seen} == {'3', '5'} and set(results.results) == {*runs}
+
+
+def test_more_runs_than_gpus_share_them(monkeypatch):
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    monkeypatch.setattr(guard, 'usable_cores', lambda: 12)
+    monkeypatch.setattr(guard.torch.cuda, 'device_count', lambda: 2)
+    found = guard.environments_of(3, guard.usable_gpus())
+    assert [each['CUDA_VISIBLE_DEVICES'] for each in found] == ['0', '1', '0']
+    assert {each['OMP_NUM_THREADS'] for each in found} == {'4'}
+    monkeypatch.setattr(guard.torch.cuda, 'device_count', lambda: 0)
+    (alone,) = guard.environments_of(1, guard.usable_gpus())
+    assert 'CUDA_VISIBLE_DEVICES' not in alone
+
+
+def test_weights_of_another_run_are_only_tested(interrupted, tmp_path):
+    work(Rehearsal(interrupted))
+    checkpoint = interrupted.work_dir / 'epoch_1.pth'
+    other = replace(make_run('b', 0, tmp_path), checkpoint=checkpoint)
+    for force in (False, True):
+        tested = Rehearsal(other)
+        assert work(tested, force).metrics == {'mIoU': 1.5}
+        ((program, first, *_),) = tested.calls
+        assert (program, first) == ('test', str(checkpoint))
+    assert finished(other) is not None
+    assert not (other.work_dir / 'training.json').exists()
 
 
 def test_seeds_without_a_number_are_left_out(tmp_path):

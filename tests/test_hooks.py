@@ -14,6 +14,7 @@ from cifar_files import write_cifar10
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from aib_mm.attention import AIBAttention
 from aib_mm.features import AttentionMaps
@@ -136,6 +137,33 @@ def test_loss_hook_without_attention_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match='Linear holds no AIBAttention'):
         AIBLossHook().before_train(Model)
+
+
+def test_monitor_without_attention_says_so_once_and_idles(tmp_path, caplog) -> None:
+    """mmpretrain's ``vis_scheduler`` trains a conv in the model's place."""
+
+    class Nothing(BaseModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(1, 1, 1)
+
+        def forward(self, inputs: Any, data_samples: Any = None, mode: str = '') -> Any:
+            return dict(loss=self.conv.weight.sum())
+
+    runner = Runner(
+        Nothing(),
+        str(tmp_path),
+        train_dataloader=DataLoader([dict(inputs=torch.zeros(1))] * 3),
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        custom_hooks=[dict(type='AIBMonitorHook', interval=1)],
+        experiment_name=tmp_path.name,
+    )
+    runner.train()
+    assert runner.iter == 6
+    (log,) = tmp_path.glob('*/*.log')
+    said = 'AIBMonitorHook has nothing to log: Nothing holds no AIBAttention'
+    assert log.read_text().count(said) == 1
 
 
 def test_monitor_writes_attention_and_anchors_to_the_backends(tmp_path) -> None:

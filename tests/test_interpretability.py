@@ -21,6 +21,7 @@ from map_models import (
 )
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from shipped_configs import PATHS, built
 from torch import Tensor, nn
 
 from aib_mm.cli import interpretability
@@ -65,6 +66,13 @@ model = dict(
     head=dict(in_channels=48),
 )
 custom_hooks = [dict(type='AttentionFieldsHook', level=0)]
+""",
+    'labels': """
+model = dict(
+    head=dict(
+        _delete_=True, type='MultiLabelLinearClsHead', num_classes=10, in_channels=32
+    ),
+)
 """,
     'bgr': """
 model = dict(data_preprocessor=dict(to_rgb=True))
@@ -407,6 +415,10 @@ def test_the_command_on_cifar_files(user: Path, tmp_path: Path) -> None:
         ([*AIB, '--level', '3'], r'level must be less than 1.*got 3'),
         ([*AIB, '--patches-from', 'none.py'], r'config none\.py does not exist'),
         (
+            ['--model', 'labels.py', 'labels0.pth'],
+            r'labels\.py: MultiLabelLinearClsHead gives an image several classes',
+        ),
+        (
             [*AIB, '--cfg-options', 'default_scope=mmdet'],
             r"aib\.py is no classifier: .* got 'mmdet'",
         ),
@@ -469,11 +481,23 @@ def test_the_default_layer_is_the_last_large_one() -> None:
     model = Pooled()
     # 16×16 after the ReLU, 4×4 after the pooling.
     assert default_layer(model, torch.rand(1, 3, 16, 16)) == 'backbone.1'
-    assert default_layer(model, torch.rand(1, 3, 32, 32)) == 'backbone.2'
     assert default_layer(model.backbone, torch.rand(1, 3, 16, 16)) == '1'
-    with pytest.raises(ValueError, match=r'no layer of Sequential .* 7×7 .* 6, 6\)'):
+    assert default_layer(model, torch.rand(1, 3, 32, 32)) == 'backbone'
+    with pytest.raises(ValueError, match=r'no layer of Pooled .* 7×7 .* 6, 6\)'):
         default_layer(model, torch.rand(1, 3, 6, 6))
     assert not any(module._forward_hooks for module in model.modules())
+
+
+VGGS = [path for path in PATHS if path.stem.startswith('vgg16-narrow')]
+
+
+@pytest.mark.parametrize('path', VGGS, ids=lambda path: path.stem)
+def test_the_default_layer_of_every_vgg_is_at_one_depth(path: Path) -> None:
+    model = built(Config.fromfile(path), 32).eval()
+    layer = default_layer(model, torch.rand(1, 3, 32, 32))
+    # VGG-GAP has one conv more, behind block 5: where its Grad-CAM is CAM.
+    expected = 'head.conv' if 'gap' in path.stem else 'conv5_3'
+    assert layer.endswith(expected)
 
 
 @needs_grad_cam

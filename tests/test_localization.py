@@ -215,6 +215,17 @@ def test_metric_averages_over_images() -> None:
     assert result['attention/area'] == result['attention/chance'] == 2 / 16
 
 
+@pytest.mark.parametrize('kind', [np.uint8, np.uint16, bool])
+def test_a_mask_that_was_flipped_is_the_object(kind: type) -> None:
+    """A flip gives a view whose strides are negative, which torch refuses."""
+    mask = MASK[0].numpy().astype(kind)
+    for flipped in (mask[:, ::-1], mask[::-1], mask[::-1, ::-1]):
+        shape = torch.from_numpy(flipped.copy().astype(np.float32))
+        metric = AttentionLocalization(tolerance=0)
+        metric.process(None, [dict(attention_mean=shape[None], gt_seg_map=flipped)])
+        assert metric.evaluate(1)['attention/energy'] == 1
+
+
 #: Its range is 8: five positions reach a half of it, two more a quarter.
 STEPS = torch.tensor([[9.0, 7, 5, 5], [3, 4, 2, 1], [1, 1, 1, 1], [1, 1, 1, 5]])
 

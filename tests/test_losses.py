@@ -171,10 +171,31 @@ def test_extreme_latents_give_finite_terms() -> None:
 
 
 def test_divergences_are_float32_under_autocast() -> None:
-    half = Latent(*(t.bfloat16() for t in latent()))
+    z = latent()
+    half = Latent(z.samples.bfloat16(), z.mean.bfloat16(), z.std.bfloat16())
     with torch.autocast('cpu', dtype=torch.bfloat16):
         for kl in (GaussianKL(), AdversarialKL(6)):
             assert kl(half)['loss_kl'].dtype == torch.float32
+
+
+def test_double_precision_stays_double() -> None:
+    """Against Eq. 19 written out, to what float32 could not give."""
+    mean = torch.randn(4, 6, dtype=torch.float64)
+    std = torch.rand(4, 6, dtype=torch.float64) + 0.1
+    z = Latent(gaussian.sample(mean, std, 2), mean, std)
+    expected = sum(
+        (m * m + s * s - 1) / 2 - math.log(s)
+        for m, s in zip(mean.flatten().tolist(), std.flatten().tolist(), strict=True)
+    )
+    losses = AIBLoss(beta=1)(z)
+    assert losses['loss_kl'].dtype == losses['kl_nats'].dtype == torch.float64
+    assert losses['loss_kl'].item() == pytest.approx(expected / 24, rel=1e-14)
+    assert losses['kl_nats'].item() == pytest.approx(expected / 4, rel=1e-14)
+    terms = AdversarialKL(6).double()(z)
+    assert {value.dtype for value in terms.values()} == {torch.float64}
+    encoder = NoiseEncoder(in_features=3, latent_dim=2).double()
+    features = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    assert encoder(features, 1).samples.dtype == torch.float64
 
 
 def test_a_trained_discriminator_tells_latents_from_the_prior() -> None:

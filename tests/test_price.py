@@ -50,6 +50,25 @@ def test_the_statistics_are_those_of_the_features() -> None:
     torch.testing.assert_close(modulation.running_mean, expected)
 
 
+def test_the_statistics_are_those_of_all_processes(monkeypatch) -> None:
+    """Of all their images, also where one has none or fewer."""
+    x = features()[0] * 0.01 + 100
+    parts = [x[:1, :, :4], x[:1, :, 4:], x[1:], x[:0]]
+    sums: list[Tensor] = []
+    monkeypatch.setattr('aib_mm.modulation.get_world_size', lambda: len(parts))
+    monkeypatch.setattr('aib_mm.modulation.all_reduce', sums.append)
+    for part in parts:
+        observed(part)
+    total = torch.stack(sums).sum(dim=0)
+    monkeypatch.setattr('aib_mm.modulation.all_reduce', lambda own: own.copy_(total))
+    channels = x.transpose(0, 1).flatten(1)
+    for part in parts:
+        found = observed(part)
+        torch.testing.assert_close(found.running_mean, channels.mean(1))
+        std = channels.std(1, correction=0)
+        torch.testing.assert_close(found.running_std, std, rtol=1e-4, atol=0)
+
+
 def test_features_are_mixed_with_noise_of_their_own_statistics() -> None:
     (x,) = features()
     modulation = observed(x)

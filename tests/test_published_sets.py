@@ -319,6 +319,13 @@ def test_crop_without_a_box_is_refused(results, message) -> None:
         CropToBox()(dict(results, img=image_of(1)))
 
 
+def test_a_lone_image_is_taken_whole_and_one_of_a_set_is_not() -> None:
+    lone, labelled = dict(img=image_of(1)), dict(img=image_of(1), gt_label=3)
+    assert CropToBox(lone_images=True)(lone)['img'] is lone['img']
+    with pytest.raises(DataError, match="found no 'bird_box'"):
+        CropToBox(lone_images=True)(labelled)
+
+
 def test_crop_keeps_what_a_box_beyond_the_border_touches() -> None:
     results = CropToBox()(dict(img=image_of(1), bird_box=(-3.0, 45.5, 10.0, 20.0)))
     assert np.array_equal(results['img'], image_of(1)[45:, :7])
@@ -509,7 +516,7 @@ def test_without_a_network_the_way_by_hand_is_named(tmp_path, kind) -> None:
         kind(str(tmp_path))
 
 
-# --- what the host's CIFAR says in the same cases (docs/classification.md) ---------
+# --- what the host's CIFAR says in the same cases --------------------------------
 
 
 def test_cifar_says_missing_whatever_is_wrong(tmp_path) -> None:

@@ -1,6 +1,5 @@
 """Resumed trainings go on with the random numbers where they stopped."""
 
-import os
 import random
 import re
 from copy import deepcopy
@@ -11,17 +10,21 @@ import numpy as np
 import pytest
 import torch
 from cifar_files import TESTS, write_cifar10
-from ddp_parity import join
 from mmengine.config import Config
 from mmengine.dataset import InfiniteSampler
 from mmengine.runner import CheckpointLoader, Runner
-from tiny_runs import Run, count_epochs, count_iterations, tiny_config, train
-from torch import distributed, serialization
-from torch import multiprocessing as mp
+from tiny_runs import (
+    Run,
+    count_epochs,
+    count_iterations,
+    results_of_two,
+    tiny_config,
+    train,
+)
+from torch import serialization
 
 from aib_mm.cli.train import main
 from aib_mm.training.checkpoint import allow_mmengine_checkpoints
-from aib_mm.training.distributed import shut_down
 from aib_mm.training.random_state import random_state, set_random_state
 
 
@@ -267,37 +270,21 @@ def test_same_seed_same_losses(task: str, tmp_path: Path) -> None:
     assert runs[0] != runs[2]
 
 
-def _train_on_two(rank: int, folder: Path, cfg: Config, checkpoint: Path) -> None:
-    """One of two processes; whole, then resumed."""
-    os.environ['LOCAL_RANK'] = str(rank)
-    for name in ('whole', 'resumed'):
-        store = distributed.FileStore(str(folder / f'store_{name}'), 2)
-        distributed.init_process_group('gloo', store=store, rank=rank, world_size=2)
-        wrapper = dict(type='MMDistributedDataParallel', device_ids=None)
-        settings = dict(launcher='pytorch', model_wrapper_cfg=wrapper)
-        if name == 'resumed':
-            settings.update(load_from=str(checkpoint), resume=True)
-        run = train(cfg, folder / name, HOOK, **settings)
-        torch.save((run.losses, run.weights), folder / f'{name}_{rank}.pth')
-        shut_down()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('by', ['epoch', 'iter'])
 def test_every_process_goes_on_with_its_own_numbers(by: str, tmp_path: Path) -> None:
     cfg = tiny_config('classification', tmp_path)
     cfg.train_dataloader.batch_size = 2
-    cfg.randomness.diff_rank_seed = True
     if by == 'epoch':
         cfg, checkpoint = count_epochs(cfg, 5), 'epoch_1.pth'
     else:
         cfg, checkpoint = count_iterations(cfg, 27, interval=7), 'iter_7.pth'
-    arguments = (tmp_path, cfg, tmp_path / 'whole' / checkpoint)
-    join(mp.spawn(_train_on_two, arguments, nprocs=2, join=False), seconds=900)
-    for rank in range(2):
-        losses, weights = torch.load(tmp_path / f'whole_{rank}.pth')
-        after, weights_after = torch.load(tmp_path / f'resumed_{rank}.pth')
-        assert len(after) == 20
-        assert after == losses[-20:]
-        assert all(torch.equal(weights[name], weights_after[name]) for name in weights)
-    assert torch.load(tmp_path / 'whole_0.pth')[0] != losses
+    whole = results_of_two(cfg, tmp_path / 'whole')
+    start = ['--resume', tmp_path / 'whole' / checkpoint]
+    resumed = results_of_two(cfg, tmp_path / 'resumed', *start)
+    for before, after in zip(whole, resumed, strict=True):
+        assert len(after['losses']) == 20
+        assert after['losses'] == before['losses'][-20:]
+        weights = after['parameters']
+        assert all(torch.equal(before['parameters'][n], weights[n]) for n in weights)
+    assert whole[0]['losses'] != whole[1]['losses']

@@ -594,7 +594,7 @@ def giga_macs(model: nn.Module, training: bool = False) -> float:
 
 @pytest.mark.slow
 def test_operations_of_the_full_size_model() -> None:
-    """The table in docs/segmentation.md."""
+    """The figures in docs/performance.md."""
     vanilla = build(CONFIGS / 'upernet_beit.py', 512)
     model = build(CONFIGS / 'upernet_beit_aib.py', 512)
     wide = build(

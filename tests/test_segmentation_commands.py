@@ -178,6 +178,8 @@ def test_configs_of_the_guide_train_and_test(block: str, folder: Path) -> None:
             vanilla = Config.fromfile(folder / 'vanilla.py').model
             state = MODELS.build(vanilla).state_dict()
         torch.save(dict(state_dict=state), folder / 'vanilla.pth')
+        compare = [sys.executable, '-m', 'aib_mm', 'compare', config.name]
+        run(*compare, 'vanilla.pth', cwd=folder)
     options = ['--cfg-options', *small_images()]
     package = mim_name('mmseg')
     train = [MIM, 'train', package, config.name, *ALONE, '--work-dir', config.stem]

@@ -252,7 +252,11 @@ def test_masks_go_to_a_folder(place):
 
 @pytest.mark.parametrize(
     ('scope', 'model'),
-    [('mmpretrain', 'mmpretrain.AverageClsScoreTTA'), ('mmdet', 'DetTTAModel')],
+    [
+        ('mmpretrain', 'mmpretrain.AverageClsScoreTTA'),
+        ('mmdet', 'DetTTAModel'),
+        ('mmseg', 'SegTTAModel'),
+    ],
 )
 def test_tta_defaults(place, scope, model):
     dataset = dict(
@@ -265,15 +269,54 @@ def test_tta_defaults(place, scope, model):
     assert cfg.model.type == model and cfg.model.module == dict(type='Any')
     first, last = cfg.test_dataloader.dataset.dataset.pipeline
     assert first == dict(type='A') and last.type == 'TestTimeAug'
-    assert [flip.prob for flip in last.transforms[0]] == [1, 0]
-    pack = 'B' if scope == 'mmpretrain' else 'PackDetInputs'
-    assert last.transforms[1][0].type == pack
+    # The sample that the host merges into is of the plain view.
+    plain = -1 if scope == 'mmseg' else 0
+    assert sorted(flip.prob for flip in last.transforms[0]) == [0, 1]
+    assert last.transforms[0][plain].prob == 0
+    pack = 'PackDetInputs' if scope == 'mmdet' else 'B'
+    assert last.transforms[-1][0].type == pack
+    assert cfg.custom_hooks[-1].type == 'MergedFieldsHook'
 
 
-def test_tta_of_mmseg_comes_from_the_config(place):
-    write_config(place / 'c.py', default_scope='mmseg')
-    with pytest.raises(Exception, match='no default for tta_model and tta_pipeline'):
+@pytest.mark.parametrize('scope', HOSTS)
+def test_tta_loads_annotations_after_the_flip(place, scope):
+    names = ('LoadImageFromFile', 'LoadMaskAnnotations', 'Resize', 'Pack')
+    steps = [dict(type=name) for name in names]
+    loader = dict(dataset=dict(type='Any', pipeline=steps))
+    write_config(place / 'c.py', default_scope=scope, test_dataloader=loader)
+    pipeline = configure('test', 'c.py', 'good.pth', '--tta').test_dataloader
+    *before, last = pipeline.dataset.pipeline
+    assert [step.type for step in before] == ['LoadImageFromFile', 'Resize']
+    flips, annotations, pack = last.transforms
+    assert {flip.type for flip in flips} == {'RandomFlip'} and len(pack) == 1
+    assert [step.type for step in annotations] == ['LoadMaskAnnotations']
+
+
+def test_tta_needs_no_measure_of_one_pass(place):
+    names = ('Accuracy', 'AttentionLocalization', 'LatentInformation', 'SamplesDrawn')
+    metrics = [dict(type=name) for name in names]
+    write_config(place / 'c.py', test_evaluator=metrics)
+    found = configure('test', 'c.py', 'good.pth', '--tta').test_evaluator
+    assert [metric.get('optional') for metric in found] == [None, True, True, True]
+    plain = configure('test', 'c.py', 'good.pth').test_evaluator
+    assert not any('optional' in metric for metric in plain)
+
+
+def test_tta_switches_a_hook_off_that_would_end_it(place):
+    hooks = dict(visualization=dict(type='VisualizationHook', enable=True))
+    write_config(place / 'c.py', default_hooks=hooks)
+    cfg = configure('test', 'c.py', 'good.pth', '--tta')
+    assert cfg.default_hooks.visualization.enable is False
+
+
+def test_tta_of_a_one_logit_segmentor_is_refused(place):
+    model = dict(type='EncoderDecoder', decode_head=dict(out_channels=1))
+    write_config(place / 'c.py', default_scope='mmseg', model=model)
+    with pytest.raises(UsageError, match='takes the sigmoid of what is a probability'):
         configure('test', 'c.py', 'good.pth', '--tta')
+
+
+def test_tta_of_mmseg_may_come_from_the_config(place):
     tta = dict(tta_model=dict(type='M'), tta_pipeline=[dict(type='P')])
     write_config(place / 'c.py', default_scope='mmseg', **tta)
     cfg = configure('test', 'c.py', 'good.pth', '--tta')

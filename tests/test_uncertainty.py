@@ -15,7 +15,12 @@ from mmengine.structures import BaseDataElement
 from noise_replay import Noise
 from torch import Tensor
 
-from aib_mm.entropy import entropy, mutual_information, predictive_entropy
+from aib_mm.entropy import (
+    binary_entropy,
+    entropy,
+    mutual_information,
+    predictive_entropy,
+)
 from aib_mm.interpret.measure.uncertainty import (
     PredictionUncertainty,
     error_detection_auroc,
@@ -32,6 +37,11 @@ needs_mmpretrain = pytest.mark.skipif(
 def test_entropy_of_hand_made_scores() -> None:
     scores = torch.tensor([[1.0, 0, 0, 0], [0.25] * 4, [0.5, 0.5, 0, 0]])
     assert entropy(scores).tolist() == pytest.approx([0, 2 * LN2, LN2])
+
+
+def test_entropy_of_being_there_or_not() -> None:
+    found = binary_entropy(torch.tensor([0.0, 0.5, 1.0, 0.75]))
+    assert found.tolist() == pytest.approx([0, LN2, 0, 2 * LN2 - 0.75 * math.log(3)])
 
 
 def test_disagreement_is_information_and_flatness_is_not() -> None:
@@ -217,6 +227,8 @@ def test_the_metric_says_what_it_is_for() -> None:
     several = dict(pred_score=torch.tensor([0.5, 0.5]), gt_label=torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r'one label per image, got \[0, 1\]'):
         evaluate([several])
+    with pytest.raises(ValueError, match=r'exclude each other, got .* sum to 1\.5'):
+        evaluate([sample([0.5, 0.5, 0.5], 0)])
 
 
 def classifier(map_samples: int, latent_samples: int, average: str = 'logit'):

@@ -124,6 +124,82 @@ def test_a_grey_image_is_shown_grey() -> None:
     assert image.tolist() == [[[7] * 3] * 2] * 2
 
 
+def test_of_many_bands_the_first_three_are_shown() -> None:
+    packed = torch.arange(4)[:, None, None].expand(4, 2, 2)
+    image = network_input(packed.to(torch.uint8), dict(img_shape=(2, 2)), True)
+    assert image[0, 0].tolist() == [2, 1, 0]
+
+
+def test_four_bands_are_drawn(classifier, tmp_path) -> None:
+    classifier.model.backbone.in_channels = 4
+    classifier.model.data_preprocessor.update(mean=[120.0] * 4, std=[60.0] * 4)
+    add = dict(type='map_files.AddBand')
+    for split in ('train', 'val', 'test'):
+        pipeline = classifier[f'{split}_dataloader'].dataset.pipeline
+        classifier[f'{split}_dataloader'].dataset.pipeline = [add, *pipeline]
+    classifier.custom_imports.imports.append('map_files')
+    classifier.custom_hooks = [dict(type='AttentionVisualizationHook', images=1)]
+    Runner.from_cfg(classifier).train()
+    assert set(local_pictures(tmp_path)) == {
+        f'attention_00000_{step}' for step in (10, 20)
+    }
+
+
+class NoPicture(AttentionVisualizationHook):
+    """Fails where the test says."""
+
+    where = ''
+
+    def fail(self, where: str) -> None:
+        if where == self.where:
+            raise IndexError(f'in {where}')
+
+    def use(self, *args) -> None:
+        self.fail('use')
+        super().use(*args)
+
+    def strip(self, *args) -> np.ndarray:
+        self.fail('strip')
+        return super().strip(*args)
+
+
+@pytest.mark.parametrize('where', ['use', 'strip', 'backend', 'level', 'attention'])
+def test_a_picture_never_stops_a_training(
+    where: str, classifier, tmp_path, monkeypatch
+) -> None:
+    hook = NoPicture(images=2, level=5 if where == 'level' else 'mean')
+    hook.where = where
+    classifier.train_dataloader.batch_size = 100  # one iteration an epoch
+    if where == 'attention':
+        classifier.model.neck = dict(type='GlobalAveragePooling')
+        linear = dict(type='LinearClsHead', num_classes=10, in_channels=32)
+        classifier.model.head = linear
+    runner = Runner.from_cfg(classifier)
+    runner.register_hook(hook)
+    if where == 'backend':
+        monkeypatch.setattr(runner.visualizer, 'add_image', lambda *_: hook.fail(where))
+    runner.train()
+    assert runner.epoch == 2 and not local_pictures(tmp_path)
+    (log,) = tmp_path.glob('work/*/*.log')
+    assert log.read_text().count('NoPicture leaves pictures out: ') == 1
+
+
+def test_one_image_without_a_picture_leaves_the_others(classifier, tmp_path) -> None:
+    class Second(NoPicture):
+        count = 0
+
+        def strip(self, *args) -> np.ndarray:
+            self.count += 1
+            self.where = 'strip' if self.count == 2 else ''
+            return super().strip(*args)
+
+    classifier.train_cfg.max_epochs = 1
+    runner = Runner.from_cfg(classifier)
+    runner.register_hook(Second(images=3))
+    runner.train()
+    assert set(local_pictures(tmp_path)) == {f'attention_{i:05d}_10' for i in (0, 2)}
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [

@@ -215,12 +215,14 @@ def test_a_writer_that_fails_says_so(tmp_path: Path) -> None:
     def draw(result: Any) -> Any:
         raise OSError('no space left')
 
-    result = SimpleNamespace(name='a')
-    with (
-        pytest.raises(OSError, match='no space'),
-        ResultWriter(tmp_path, draw, ()) as w,
-    ):
-        w.add(result)
+    with ResultWriter(tmp_path, draw, ()) as writer:
+        writer.add(SimpleNamespace(name='a'))
+    (failure,) = writer.failures
+    assert failure.name == 'a' and 'OSError: no space left' in failure.reason
+    # What holds for the whole folder is raised.
+    (tmp_path / 'file').write_text('no folder')
+    with pytest.raises(OSError), ResultWriter(tmp_path / 'file', draw, ()):
+        pass
 
 
 def test_loading_runs_ahead_but_not_far() -> None:

@@ -144,6 +144,21 @@ def test_the_released_attention_branch() -> None:
     torch.testing.assert_close(found, bn_relu(h, weights, 'layers.pointwise_norm'))
 
 
+def test_the_released_start_of_fc_layers() -> None:
+    """Biases at 0, and weights as torch starts them."""
+    cfg = Config.fromfile(CONFIGS / 'wrn28-10_aib_released_cifar10.py').model.head
+    cfg.encoder.body.update(TINY)
+    head = MODELS.build(cfg)
+    head.init_weights()
+    layers = [m for m in head.modules() if isinstance(m, torch.nn.Linear)]
+    assert len(layers) == 2
+    for layer in layers:
+        assert not layer.bias.any()
+        bound = layer.in_features**-0.5
+        assert 0.9 * bound < layer.weight.abs().max() <= bound
+        assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+
+
 def test_dropout_is_between_the_convs_and_in_training_only() -> None:
     (block,) = blocks(blocks=(1,), depth=10, dropout=0.5).layers.block1
     seen = []

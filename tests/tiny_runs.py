@@ -9,6 +9,8 @@ in segmentation in the decode head too)::
     run.losses, run.weights
 """
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 from ade_files import NUM_CLASSES, write_ade
-from cifar_files import write_cifar10
+from cifar_files import environment, write_cifar10
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -141,6 +143,34 @@ def count_iterations(cfg: Config, iterations: int, interval: int) -> Config:
         type='CheckpointHook', by_epoch=False, interval=interval
     )
     return cfg
+
+
+def in_two_processes(folder: Path, script: str, *arguments: str | Path) -> str:
+    """The output of ``tools/dist_<script>.sh``, run in a folder, without a GPU."""
+    command = ['bash', TESTS.parent / f'tools/dist_{script}.sh', *arguments]
+    run = subprocess.run(
+        [str(part) for part in command],
+        cwd=folder,
+        env=environment(PYTHON=sys.executable, CUDA_VISIBLE_DEVICES='-1'),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+    )
+    assert run.returncode == 0, run.stdout[-4000:]
+    return run.stdout
+
+
+def results_of_two(cfg: Config, work_dir: Path, *options: str | Path) -> list[dict]:
+    """What ``tools/dist_train.sh`` leaves in each process; see ``ResultRecorder``."""
+    cfg = Config(cfg.to_dict())
+    cfg.custom_imports.imports = [*cfg.custom_imports.imports, 'recorders']
+    cfg.custom_hooks = [*cfg.custom_hooks, dict(type='ResultRecorder')]
+    work_dir.mkdir()
+    path = work_dir / 'config.py'
+    cfg.dump(path)
+    in_two_processes(work_dir, 'train', path, '2', '--work-dir', work_dir, *options)
+    return [torch.load(work_dir / f'result_{rank}.pth') for rank in range(2)]
 
 
 class _Losses(Hook):

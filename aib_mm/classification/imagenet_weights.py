@@ -4,8 +4,8 @@
 
 SRC is a checkpoint of mmpretrain's ``ResNet`` or ``VGG``, or torchvision's ``ResNet``,
 which has the same names without ``backbone.``. Its keys keep their names in the
-extractor. A stage that the model holds apart, a ``ResNetStage``, gets a copy wherever
-it is: ``layer4.*`` in the attention branch and again in the encoder.
+extractor. A stage that the model holds apart, a ``ResNetStage`` or ``VGGStage``, gets a
+copy wherever it is: ``layer4.*`` in the attention branch and again in the encoder.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from aib_mm import register
 from aib_mm.classification.backbones.resnet_stage import ResNetStage
+from aib_mm.classification.backbones.vgg_stage import VGGStage
 from aib_mm.errors import describe
 from aib_mm.training.checkpoint import CheckpointError
 from aib_mm.training.checkpoint_keys import read_state_dict
@@ -51,8 +52,8 @@ class SplitWeights:
 def split_weights(model: nn.Module, source: Mapping[str, Tensor]) -> SplitWeights:
     """Give every part of a classifier its weights from a whole backbone.
 
-    The parts are the model's backbone and every ``ResNetStage`` in it. Each must find
-    all its weights, counters of batch norms excepted.
+    The parts are the model's backbone and every ``ResNetStage`` and ``VGGStage`` in it.
+    Each must find all its weights, counters of batch norms excepted.
 
     Args:
         model: an ``ImageClassifier``; is not changed.
@@ -68,7 +69,7 @@ def split_weights(model: nn.Module, source: Mapping[str, Tensor]) -> SplitWeight
     parts = [
         name
         for name, module in model.named_modules()
-        if name == 'backbone' or isinstance(module, ResNetStage)
+        if name == 'backbone' or isinstance(module, ResNetStage | VGGStage)
     ]
     wanted = model.state_dict()
     weights: dict[str, Tensor] = {}

@@ -1,12 +1,13 @@
 """A classifier's prediction of one image, drawn and put in words."""
 
 import numpy as np
-import torch
+from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 from numpy.typing import NDArray
 from torch import nn
 
+from aib_mm.entropy import binary_entropy, entropy, exclude_each_other
 from aib_mm.interpret.record.outcome import Outcome
 
 #: A prediction belongs to what the pipeline cropped out of the image as well.
@@ -27,14 +28,33 @@ def draw(
     return visualizer.visualize_cls(image, sample, draw_gt=False, resize=size)
 
 
-def read(sample: DataSample, min_score: float) -> Outcome:
-    """The classes of one image; several are true at once in a multi-label set."""
+def read(
+    sample: DataSample, min_score: float, model: nn.Module | None = None
+) -> Outcome:
+    """The classes of one image; several are true at once in a multi-label set.
+
+    Args:
+        sample: the model's prediction.
+        min_score: without a meaning here.
+        model: the classifier: a multi-label head of mmpretrain gives each class a
+            score of its own. So do scores, whoever gave them, that do not sum to 1.
+    """
     predicted = tuple(sample.pred_label.tolist())
     true = tuple(sample.gt_label.tolist()) if 'gt_label' in sample else None
     quality = None if true is None else float(set(predicted) == set(true))
-    scores = sample.pred_score if 'pred_score' in sample else None
-    entropy = None if scores is None else torch.special.entr(scores).sum().item()
-    return Outcome(predicted, true, quality, entropy)
+    doubt = None
+    if 'pred_score' in sample:
+        scores = sample.pred_score.double()
+        if has_several_labels(model) or not exclude_each_other(scores):
+            doubt = binary_entropy(scores).sum().item()
+        else:
+            doubt = entropy(scores).item()
+    return Outcome(predicted, true, quality, doubt)
+
+
+def has_several_labels(model: nn.Module | None) -> bool:
+    """Whether a classifier's head gives each class a score of its own."""
+    return isinstance(getattr(model, 'head', None), MultiLabelClsHead)
 
 
 def roi_extractors(model: nn.Module) -> list[nn.Module]:

@@ -5,7 +5,11 @@ from mmpretrain.structures import DataSample
 
 
 def random_batch(
-    images: int, size: tuple[int, int], num_classes: int, seed: int = 0
+    images: int,
+    size: tuple[int, int],
+    num_classes: int,
+    seed: int = 0,
+    channels: int = 3,
 ) -> dict[str, list]:
     """A batch to try or time a classifier with, the same at every call.
 
@@ -14,9 +18,10 @@ def random_batch(
         size: height and width, pixels.
         num_classes: number of classes; labels are below it.
         seed: seed of all random numbers.
+        channels: channels of the images.
     """
     generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (images, 3, *size), generator=generator)
+    pixels = torch.randint(0, 256, (images, channels, *size), generator=generator)
     labels = torch.randint(0, num_classes, (images,), generator=generator)
     samples = [DataSample().set_gt_label(label) for label in labels.tolist()]
     return dict(inputs=list(pixels.to(torch.uint8)), data_samples=samples)

@@ -92,7 +92,7 @@ def _add_measure_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--cam-layer',
         metavar='NAME',
-        help='its layer (last of the backbone with a map of at least 7×7)',
+        help='its layer (last of the model with a map of at least 7×7)',
     )
     group.add_argument(
         '--images',

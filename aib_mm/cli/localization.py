@@ -48,7 +48,7 @@ def _add_map_options(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         metavar='NAME=LAYER',
-        help='layer for class activation in the config NAME.py (last of the backbone '
+        help='layer for class activation in the config NAME.py (last of the model '
         'with a map of at least 7×7); once for each',
     )
     group.add_argument(

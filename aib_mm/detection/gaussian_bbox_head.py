@@ -64,7 +64,7 @@ class GaussianBBoxHead(Shared2FCBBoxHead):
         self.latents = ModuleDict()
         self.aib_loss = ModuleDict()
         for name in names:
-            self.latents[name] = _gaussian_like(last, std_shift)
+            self.latents[name] = _gaussian_like(last, std_shift, kwargs.get('init_cfg'))
             self.aib_loss[name] = build_part(aib_loss or dict(type='AIBLoss'))
             self.aib_loss[name].check_encoder(self.latents[name])
 
@@ -167,11 +167,15 @@ class GaussianBBoxHead(Shared2FCBBoxHead):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def _gaussian_like(fc: nn.Linear, std_shift: float) -> GaussianLayer:
+def _gaussian_like(
+    fc: nn.Linear, std_shift: float, heads_own: dict | list[dict] | None
+) -> GaussianLayer:
+    """Layer of a latent; ``heads_own`` is the ``init_cfg`` that the head was given."""
     mean, std = (nn.Linear(fc.in_features, fc.out_features) for _ in range(2))
-    # As the host initialises its shared layers.
+    # As the host initialises its shared layers, unless it is told how.
     xavier = dict(type='Xavier', layer='Linear', distribution='uniform')
-    return GaussianLayer(mean, std, std_shift=std_shift, init_cfg=xavier)
+    init_cfg = None if heads_own else xavier
+    return GaussianLayer(mean, std, std_shift=std_shift, init_cfg=init_cfg)
 
 
 def _predict(predictor: nn.Module, latent: Latent) -> Tensor:

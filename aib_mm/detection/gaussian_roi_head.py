@@ -139,10 +139,21 @@ class _GaussianRoIs(BaseRoIHead):
 
         With ``sample_above`` a first pass under the mean map and the mean latents picks
         the RoIs that are worth samples; it is what the others are predicted by.
+
+        Raises:
+            RuntimeError: in training, where ``_losses`` is what the host asks for.
         """
         _refuse_noise(self, x)
         if isinstance(x, ExpectedFeatures):
             return self._sampled(x, rois, extractor, head, 0)
+        if self.training:
+            raise RuntimeError(
+                f'{type(self).__name__} computes its losses itself: who asks it for '
+                'predictions in training, as SoftTeacher does, loses those of the '
+                "bottleneck: use roi_head=dict(type='StandardRoIHead', bbox_head="
+                "dict(type='Shared2FCBBoxHead', ...)) and dict(type='AIBLossHook') in "
+                "custom_hooks, or SemiBaseDetector in SoftTeacher's place"
+            )
         if self.sample_above is None or not head.with_cls:
             return self._sampled(x, rois, extractor, head, head.num_samples)
         found = self._sampled(expected_features(x), rois, extractor, head, 0)

@@ -13,6 +13,7 @@ from aib_mm.detection.gaussian_roi_head import (
     GaussianCascadeRoIHead,
     GaussianRoIHead,
 )
+from aib_mm.entropy import binary_entropy
 from aib_mm.interpret.record.outcome import Outcome
 
 NEEDS_WHOLE_IMAGE = True
@@ -33,7 +34,9 @@ def draw(
     return visualizer.get_image()
 
 
-def read(sample: DetDataSample, min_score: float) -> Outcome:
+def read(
+    sample: DetDataSample, min_score: float, model: nn.Module | None = None
+) -> Outcome:
     """The classes of the boxes above ``min_score``, and the F1 of those boxes."""
     instances = sample.pred_instances
     found = instances[instances.scores > min_score]
@@ -42,8 +45,7 @@ def read(sample: DetDataSample, min_score: float) -> Outcome:
     scores = found.scores.double()
     entropy = None
     if len(scores):
-        both = torch.stack([scores, 1 - scores])
-        entropy = torch.special.entr(both).sum(dim=0).mean().item()
+        entropy = binary_entropy(scores).mean().item()
     truth = sample.get('gt_instances')
     if truth is None or 'bboxes' not in truth:
         return Outcome(predicted, entropy=entropy)

@@ -38,6 +38,12 @@ _REMEDIES: tuple[tuple[type[Exception], str, str], ...] = (
         'Duplicate key',
         'two files of _base_ define this key: keep it in one of them',
     ),
+    (
+        RuntimeError,
+        'inheritance chain must match',
+        'a text config and one with read_base cannot inherit from each other: write '
+        "both in one style (add writes text; by hand: neck=dict(type='AIBAttention'))",
+    ),
     (OSError, '', "a config is a .py, .yml or .json file: check the name's ending"),
     (Exception, '', 'the error is in the config itself; --traceback shows where'),
 )

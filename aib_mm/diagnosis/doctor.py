@@ -14,8 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mmengine.config import Config
+from torch import nn
+
 from aib_mm import hosts
 from aib_mm.diagnosis.check import check_config
+from aib_mm.diagnosis.parts import part_problems
 from aib_mm.diagnosis.step import NotTried, failure_of, run_step
 from aib_mm.version import __version__
 
@@ -159,17 +163,29 @@ def _host_finding(state: hosts.HostState) -> Finding:
 
 
 def _check_config(path: str, show_traceback: bool) -> list[Finding]:
-    """What reading a config, building its model and running a step of it show."""
+    """What reading a config, building it and running a step of its model show."""
     built = check_config(path)
     if built.module is None:
         if show_traceback:
             traceback.print_exception(built.error)
         return [Finding('failed', f'{path}: {built.problem}', built.remedy)]
     model = built.module
+    assert built.cfg is not None
+    others = [
+        Finding('failed', f'{path}: {problem}', remedy)
+        for problem, remedy in part_problems(built.cfg, model)
+    ]
+    return [*_check_step(path, built.cfg, model, show_traceback), *others]
+
+
+def _check_step(
+    path: str, cfg: Config, model: nn.Module, show_traceback: bool
+) -> list[Finding]:
+    """What a training step and a prediction of a model show."""
     count = sum(parameter.numel() for parameter in model.parameters())
     text = f'{path} resolves; {type(model).__name__} builds, {count:,} parameters'
     try:
-        step = run_step(built.cfg, model)
+        step = run_step(cfg, model)
     except NotTried as reason:
         return [Finding('open', f'{text}; no step was tried: {reason}')]
     except Exception as error:  # of any part of a host
@@ -181,9 +197,12 @@ def _check_config(path: str, show_traceback: bool) -> list[Finding]:
     size = f'{step.side}x{step.side}'
     text = f'{text}; one training step and one prediction on images of {size}'
     hosts_own = [name for name in step.idle if name not in step.own]
+    state: Literal['note', 'failed'] = 'failed'
+    if cfg.get('find_unused_parameters'):
+        state = 'note'
     return [
         Finding('ok', text),
-        *_idle(step.own, 'failed', 'they are of aib_mm: let what they make be used'),
+        *_idle(step.own, state, 'they are of aib_mm: let what they make be used'),
         *_idle(hosts_own, 'note', ''),
     ]
 

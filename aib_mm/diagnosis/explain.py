@@ -10,7 +10,7 @@ Places are written as ``--cfg-options`` takes them: ``model.neck.quantizer``.
 
 import inspect
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
@@ -20,6 +20,7 @@ from urllib.error import URLError
 
 import torch.utils.data.dataloader as loaders
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import OPTIMIZERS, Registry, build_from_cfg
 from mmengine.runner import BaseLoop, Runner
 
@@ -27,6 +28,7 @@ from aib_mm import hosts
 from aib_mm.errors import DataError, UsageError, describe, did_you_mean
 from aib_mm.training.checkpoint import CheckpointError
 from aib_mm.training.non_finite import NonFiniteLossError
+from aib_mm.training.used_data import described, why_empty
 from aib_mm.utils.configs import type_name, walk
 
 #: What the Runner reads of a config; a variable of another name is nobody's setting.
@@ -38,6 +40,8 @@ _SPLITS = ('train', 'val', 'test')
 _UNEXPECTED = re.compile(r"(\w*)\.?\w+\(\) got an unexpected keyword argument '(\w+)'")
 _MISSING = re.compile(r'(\w*)\.?__init__\(\) missing \d+ required .*arguments?: (.+)$')
 _OPTIMIZER = 'optim_wrapper.optimizer'
+#: Functions of data sets that have looked for samples when they raise.
+_COLLECTING = ('_serialize_data', '_find_samples')
 _NO_TYPE = "every part is a dict with a key 'type'"
 
 Cause = tuple[str, str]  # the place with what is wrong there; the remedy, if known
@@ -85,6 +89,9 @@ def explain(error: Exception, cfg: Config) -> Cause | None:
     parts = [build['cfg'] for build in builds]
     place = _place_of(parts, nodes)
     node = nodes[place]
+    empty = _empty_set(error, frames)
+    if empty:
+        return ': '.join(filter(None, (place, empty))), ''
     if isinstance(error, FileNotFoundError):
         return _missing_file(error, place, node)
     if str(error) == 'None is not a callable object':
@@ -92,19 +99,47 @@ def explain(error: Exception, cfg: Config) -> Cause | None:
         place, node = _OPTIMIZER, nodes.get(_OPTIMIZER) or {}
         with OPTIMIZERS.switch_scope_and_registry(None) as registry:
             unknown = type_name(node) and registry.get(node['type']) is None
-            return _unknown_type(place, node, registry, cfg) if unknown else None
+            return unknown_type(place, node, registry, cfg) if unknown else None
     found = _argument(error, place, node, frames[-1])
     if found or not place:
         return found
     if isinstance(error, KeyError) and 'is not in the' in str(error):
         if type_name(node) != type_name(parts[-1]):  # which the host made itself
             return f'{place}: {describe(error)}', ''
-        return _unknown_type(place, node, builds[-1]['registry'], cfg)
+        return unknown_type(place, node, builds[-1]['registry'], cfg)
     if not type_name(parts[-1]):
         keys = [key for key, child in node.items() if child == parts[-1]]
         where = f'{place}.{" or ".join(keys)}'
         return f'{where}: {parts[-1]!r} is where a part belongs', _NO_TYPE
-    return _refused(error, place, node, cfg)
+    source = _being_read(frames)
+    if source:
+        return f'{place}: {source} cannot be read: {describe(error)}', ''
+    return _refused(error, place, node, builds[-1], cfg)
+
+
+def _being_read(frames: Sequence[FrameType]) -> str:
+    """The data set whose files were being read, by its class and source; '' if none."""
+    for frame in frames:
+        dataset = frame.f_locals.get('self')
+        if frame.f_code.co_name == 'load_data_list' and isinstance(
+            dataset, BaseDataset
+        ):
+            return described(dataset)
+    return ''
+
+
+def _empty_set(error: Exception, frames: Sequence[FrameType]) -> str:
+    """What a data set without a sample looked for, if that is the error; else ''.
+
+    mmengine joins the samples of an empty list, and mmpretrain counts files.
+    """
+    if not isinstance(error, ValueError | RuntimeError):
+        return ''
+    for frame in frames:
+        dataset = frame.f_locals.get('self')
+        if frame.f_code.co_name in _COLLECTING and isinstance(dataset, BaseDataset):
+            return '' if dataset.data_list else why_empty(dataset)
+    return ''
 
 
 def _frames(error: Exception) -> list[FrameType]:
@@ -179,10 +214,12 @@ def _made_of(places: Sequence[str], nodes: dict[str, Any], part: dict) -> str:
     return places[0] if len(places) == 1 else ''
 
 
-def _unknown_type(place: str, node: Any, registry: Registry, cfg: Config) -> Cause:
+def unknown_type(place: str, node: Any, registry: Registry, cfg: Config) -> Cause:
+    """What to do about a type that a registry does not hold."""
     name, scope = node['type'], cfg.get('default_scope')
     if scope and not hosts.is_installed(scope):
-        remedy = f'default_scope is {scope!r}, which is not installed: install it'
+        hint = did_you_mean(scope, hosts.HOST_PARTS) or 'install it'
+        remedy = f'default_scope is {scope!r}, which is not installed: {hint}'
     else:
         names, parent = set(registry.module_dict), registry.parent
         while parent is not None:
@@ -211,13 +248,13 @@ def _argument(error: Exception, place: str, node: Any, last: FrameType) -> Cause
     for at, holder in walk(node, place):
         if isinstance(holder, dict) and name in holder and holder[name] in given:
             kind = {**last.f_globals, **caller}.get(owner, called)
-            remedy = did_you_mean(name, _arguments(kind)) or 'leave it out'
+            remedy = did_you_mean(name, arguments(kind)) or 'leave it out'
             problem = f'{owner or type_name(holder)} takes no argument {name!r}'
             return f'{at}.{name}: {problem}', remedy
     return None
 
 
-def _arguments(kind: Any) -> set[str]:
+def arguments(kind: Any) -> set[str]:
     """Names that a class, with what it inherits, or a function takes."""
     calls = [kind]
     if inspect.isclass(kind):
@@ -241,7 +278,9 @@ def _missing_file(error: FileNotFoundError, place: str, node: Any) -> Cause | No
     return f'{holders[0]}: {describe(error)}', hint
 
 
-def _refused(error: Exception, place: str, node: dict, cfg: Config) -> Cause:
+def _refused(
+    error: Exception, place: str, node: dict, build: Mapping[str, Any], cfg: Config
+) -> Cause:
     """A part that does not take the values it is given."""
     described = describe(error)
     named = {
@@ -253,7 +292,7 @@ def _refused(error: Exception, place: str, node: dict, cfg: Config) -> Cause:
         place = f'{place}.{next(iter(named))}'
     shown = ', '.join(f'{key}={value}' for key, value in named.items())
     problem = f'{place}: {type_name(node)}({shown}) does not build: {described}'
-    return problem, _no_tuples(cfg, described)
+    return problem, _no_tuples(cfg, described, build)
 
 
 def _loading(error: Exception, cfg: Config) -> Cause | None:
@@ -268,9 +307,36 @@ def _loading(error: Exception, cfg: Config) -> Cause | None:
     return f'{split}_dataloader: {described}', _no_tuples(cfg, described)
 
 
-def _no_tuples(cfg: Config, described: str) -> str:
-    """Advice on a part that wants a tuple, if the config is in JSON or YAML."""
+def _no_tuples(
+    cfg: Config, described: str, build: Mapping[str, Any] | None = None
+) -> str:
+    """Advice on a part that wants a tuple, if the config is in JSON or YAML.
+
+    Args:
+        cfg: config as it was read.
+        described: error of the part.
+        build: what the builder was given, to try it with tuples; None tries nothing.
+    """
     suffix = Path(cfg.filename or '.py').suffix
-    if suffix == '.py' or 'tuple' not in described:
+    if suffix == '.py':
         return ''
+    if 'tuple' not in described:
+        part = _with_tuples(build['cfg']) if build else None
+        if build is None or part == build['cfg']:
+            return ''
+        try:
+            build['registry'].build(part)
+        except Exception:  # it is not for want of tuples
+            return ''
     return f'{suffix} files have lists where Python has tuples: write the config in .py'
+
+
+def _with_tuples(node: Any) -> Any:
+    """The same with a tuple for each list of numbers."""
+    if isinstance(node, dict):
+        return {key: _with_tuples(value) for key, value in node.items()}
+    if not isinstance(node, list):
+        return node
+    if node and all(isinstance(value, int | float) for value in node):
+        return tuple(node)
+    return [_with_tuples(value) for value in node]

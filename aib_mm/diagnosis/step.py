@@ -2,8 +2,8 @@
 
 import importlib
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from traceback import walk_tb
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -58,15 +58,12 @@ def run_step(cfg: Config, model: nn.Module) -> Step:
         NotTried: the model is not one of a host's for labelled images.
         Exception: whatever the model raises on images of its own size.
     """
-    kinds = [(k.__module__.partition('.')[0], k.__name__) for k in type(model).__mro__]
-    host = next((host for host, base in _BASES.items() if (host, base) in kinds), None)
+    host = host_of(model)
     if host is None:
         raise NotTried(f'{type(model).__name__} is no {" or ".join(_BASES.values())}')
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # every initialised parameter would be a line
+    scope = cfg.get('default_scope') or host
     try:
-        with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or host):
+        with quiet_log(), DefaultScope.overwrite_default_scope(scope):
             _initialise(cfg, model)
             *smaller, own = _sides(cfg, model)
             for side in smaller:
@@ -78,8 +75,24 @@ def run_step(cfg: Config, model: nn.Module) -> Step:
             raise
         text = f'made images lack what it learns from: {describe(error)}'
         raise NotTried(text) from error
+
+
+@contextmanager
+def quiet_log() -> Iterator[None]:
+    """Errors alone: else every parameter that is initialised is a line of the log."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
     finally:
         logger.setLevel(level)
+
+
+def host_of(model: nn.Module) -> str | None:
+    """The host whose labelled images a model learns from; None if it is another's."""
+    kinds = [(k.__module__.partition('.')[0], k.__name__) for k in type(model).__mro__]
+    return next((host for host, base in _BASES.items() if (host, base) in kinds), None)
 
 
 def _sides(cfg: Config, model: nn.Module) -> list[int]:
@@ -118,6 +131,9 @@ def _initialise(cfg: Config, model: BaseModel) -> None:
 
 
 def _run(cfg: Config, model: BaseModel, host: str, side: int) -> Step:
+    for part in model.data_preprocessor.modules():
+        if isinstance(getattr(part, 'size', None), list | tuple):
+            part.size = (side, side)  # else small images are padded to large ones
     model.train()
     model.zero_grad()
     data = model.data_preprocessor(_batch(cfg, model, host, side), training=True)
@@ -137,7 +153,11 @@ def _batch(cfg: Config, model: nn.Module, host: str, side: int) -> dict[str, Any
     counts = [getattr(module, 'num_classes', None) for module in model.modules()]
     # An RPN has one class, a backbone without a classifier -1.
     classes = min((n for n in counts if isinstance(n, int) and n > 1), default=1)
-    batch = part.random_batch(2, (side, side), classes)
+    truth = {}
+    if host == 'mmdet' and 'train_dataloader' in cfg:
+        loads = {at.rpartition('.')[2] for at, v in walk(cfg.train_dataloader) if v}
+        truth = dict(masks='with_mask' in loads, semantic='with_seg' in loads)
+    batch = part.random_batch(2, (side, side), classes, **truth)
     mean = getattr(model.data_preprocessor, 'mean', None)
     channels = 3 if mean is None else len(mean)
     channels = (cfg.model.get('backbone') or {}).get('in_channels', channels)

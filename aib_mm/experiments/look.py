@@ -11,6 +11,7 @@ import torch
 
 from aib_mm.apis import AttentionInferencer, InferenceError
 from aib_mm.diagnosis.configs import load_config
+from aib_mm.diagnosis.explain import explained
 from aib_mm.errors import UsageError
 from aib_mm.experiments.progress import make_console, make_progress, say
 from aib_mm.interpret.draw.sheet import draw_sheet
@@ -83,19 +84,19 @@ def look(options: LookOptions) -> int:
         right_from=options.right_from,
         title=f'{Path(options.config).stem}: what it looks at',
     )
-    failures: list[Failure] = []
     first: list[AttentionResult] = []
     results = inferencer.stream(items, options.batch, options.seed)
     try:
         with writer:
             for result in _counted(results, len(items)):
                 writer.add(result)
-                if isinstance(result, Failure):
-                    failures.append(result)
-                elif len(first) < (options.sheet or 0):
+                wanted = len(first) < (options.sheet or 0)
+                if wanted and isinstance(result, AttentionResult):
                     first.append(result)
     except InferenceError as error:
         raise UsageError(f'{options.config}: {error}') from error
+    failed = {failure.name for failure in writer.failures}
+    first = [result for result in first if result.name not in failed]
     if first:
         drawn = [inferencer.draw(result) for result in first]
         draw_sheet(options.out / 'sheet.png', first, drawn, options.range)
@@ -106,10 +107,10 @@ def look(options: LookOptions) -> int:
         f'{loaded - begin:.1f} s to load the model and list the images'
     )
     print(f'page: {options.out / PAGE}')
-    for failure in failures:
+    for failure in writer.failures:
         reason = f'{failure.name} was left out: {failure.reason}'
         print(f'visualize_attention.py: {reason}', file=sys.stderr)
-    return int(bool(failures))
+    return int(bool(writer.failures))
 
 
 def _check(options: LookOptions) -> None:
@@ -136,13 +137,14 @@ def _build(options: LookOptions) -> AttentionInferencer:
     _check_device(options.device)
     level = 'mean' if options.level is None else options.level
     try:
-        return AttentionInferencer(
-            cfg,
-            options.checkpoint,
-            options.device,
-            level=level,
-            min_score=options.score,
-        )
+        with explained(cfg):
+            return AttentionInferencer(
+                cfg,
+                options.checkpoint,
+                options.device,
+                level=level,
+                min_score=options.score,
+            )
     except CheckpointError:
         raise
     except ValueError as error:  # no attention, or a part that cannot be built
@@ -168,7 +170,8 @@ def _items(inferencer: AttentionInferencer, options: LookOptions) -> list[Item]:
     if options.split is None:
         return inferencer.items(options.images)
     try:
-        return inferencer.split_items(options.split)
+        with explained(inferencer.cfg):
+            return inferencer.split_items(options.split)
     except URLError:  # has a message of its own
         raise
     except (OSError, ValueError, RuntimeError) as error:

@@ -36,8 +36,8 @@ class AttentionResult:
 
     Attributes:
         name: identifies the image: its path below the folder that was given.
-        image: ``(H, W, 3)``, RGB: as in the file or, where the test pipeline of a
-            classifier crops, what the network saw.
+        image: ``(H, W, 3)``, RGB: what the pipeline's loader read (``visible``) or,
+            where the test pipeline of a classifier crops, what the network saw.
         prediction: the host's data sample, on the CPU; mmseg's without ``seg_logits``.
         outcome: the prediction in words that all hosts share.
         levels: maps of this image, a batch of one, on the CPU, over the network's

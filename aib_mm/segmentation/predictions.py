@@ -1,7 +1,6 @@
 """A segmentor's prediction of one image, drawn and put in words."""
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from mmseg.evaluation.metrics import IoUMetric
 from mmseg.structures import SegDataSample
@@ -9,6 +8,7 @@ from mmseg.visualization import SegLocalVisualizer
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from aib_mm.entropy import binary_entropy
 from aib_mm.interpret.record.outcome import Outcome
 
 NEEDS_WHOLE_IMAGE = True
@@ -30,7 +30,9 @@ def draw(
     return visualizer.get_image()
 
 
-def read(sample: SegDataSample, min_score: float) -> Outcome:
+def read(
+    sample: SegDataSample, min_score: float, model: nn.Module | None = None
+) -> Outcome:
     """The classes by the pixels they have, and the mean IoU of those in the image."""
     labels = sample.pred_sem_seg.data
     logits = sample.seg_logits.data
@@ -55,9 +57,13 @@ def roi_extractors(model: nn.Module) -> list[nn.Module]:
 
 
 def _entropy(logits: Tensor) -> float:
-    """Mean over pixels, nats; one channel is the logit of the class against none."""
+    """Mean over pixels, nats.
+
+    Of one channel mmseg gives the sigmoid, although it calls it ``seg_logits``: the
+    probability of the class against none.
+    """
     if len(logits) == 1:
-        logits = torch.cat([logits, torch.zeros_like(logits)])
+        return binary_entropy(logits).mean().item()
     logs = F.log_softmax(logits, dim=0)
     return -(logs.exp() * logs).sum(dim=0).mean().item()
 

@@ -6,7 +6,11 @@ from mmseg.structures import SegDataSample
 
 
 def random_batch(
-    images: int, size: tuple[int, int], num_classes: int, seed: int = 0
+    images: int,
+    size: tuple[int, int],
+    num_classes: int,
+    seed: int = 0,
+    channels: int = 3,
 ) -> dict[str, list]:
     """A batch to try or time a segmentor with, the same at every call.
 
@@ -15,13 +19,15 @@ def random_batch(
         size: height and width, pixels.
         num_classes: number of classes; labels are below it.
         seed: seed of all random numbers.
+        channels: channels of the images.
     """
     generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (images, 3, *size), generator=generator)
+    pixels = torch.randint(0, 256, (images, channels, *size), generator=generator)
     labels = torch.randint(0, num_classes, (images, 1, *size), generator=generator)
     samples = []
     for label_map in labels:
         sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size))
         sample.gt_sem_seg = PixelData(data=label_map)
+        sample.gt_edge_map = PixelData(data=label_map % 2)  # PIDNet learns edges
         samples.append(sample)
     return dict(inputs=list(pixels.to(torch.uint8)), data_samples=samples)

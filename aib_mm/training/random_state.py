@@ -1,8 +1,9 @@
-"""Random numbers across an interruption: what a checkpoint of mmengine leaves out.
+"""Random numbers of several processes, and across an interruption.
 
-mmengine resumes weights, optimizer and schedules. The random generators it seeds anew,
-so that a resumed training draws the noise of its first epochs a second time and ends
-with other weights than one that was not interrupted.
+mmengine seeds all processes alike, so that each draws the same noise for its images as
+the others for theirs. It resumes weights, optimizer and schedules; the generators it
+seeds anew, so that a resumed training draws the noise of its first epochs a second time
+and ends with other weights than one that was not interrupted.
 """
 
 import logging
@@ -13,11 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size
-from mmengine.hooks import Hook
+from mmengine.dist import (
+    all_gather_object,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
+from mmengine.hooks import DistSamplerSeedHook, Hook
 from mmengine.logging import print_log
 from mmengine.registry import FUNCTIONS, HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 from torch.utils.data import DataLoader
 
 from aib_mm.training.safe_checkpoint import checkpoint_due
@@ -57,6 +63,56 @@ def torch_worker_seeds(worker_id: int) -> None:
 
     For ``worker_init_fn=dict(type='torch_worker_seeds')`` of a data loader: mmengine's
     own function gives the workers of every epoch the same seeds.
+    """
+
+
+def process_seed(seed: int, rank: int) -> int:
+    """Seed of one of several processes, in [0, 2³²); no two of a run have the same.
+
+    Far from ``seed`` itself, with which the weights were drawn, and from the numbers
+    after it, which mmengine gives to the workers of data loaders and a user to the next
+    run.
+    """
+    first = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    return (first + rank) % 2**32
+
+
+@HOOKS.register_module()
+class RankSeedHook(Hook):
+    """Seed the processes apart, so that each draws noise of its own (paper, Eq. 12).
+
+    Attention, latent, noise encoders, prior draws and dropout then differ between the
+    processes, in training and at test. It comes when the model is built and its
+    checkpoint is loaded: processes that were seeded apart before would start from
+    different weights (mmengine's ``diff_rank_seed``). The Runner's seed stays the same
+    everywhere, and with it what samplers shuffle by. One process is left as it is.
+    """
+
+    priority = 'NORMAL'
+    _seeded = False
+
+    def before_train(self, runner: Runner) -> None:
+        self._seed_apart(runner)
+
+    def before_val(self, runner: Runner) -> None:
+        self._seed_apart(runner)
+
+    def before_test(self, runner: Runner) -> None:
+        self._seed_apart(runner)
+
+    def _seed_apart(self, runner: Runner) -> None:
+        """Seed once: a validation does not interrupt the numbers of the training."""
+        if not self._seeded and get_world_size() > 1:
+            set_random_seed(process_seed(runner.seed, get_rank()))
+        self._seeded = True
+
+
+@HOOKS.register_module(name=DistSamplerSeedHook.__name__, force=True)
+class SamplerAndRankSeedHook(RankSeedHook, DistSamplerSeedHook):
+    """mmengine's default hook, and ``RankSeedHook``.
+
+    It is registered under the default's name, which every Runner builds its hooks by:
+    whatever config imports aib_mm has it, whichever program trains.
     """
 
 
@@ -101,7 +157,8 @@ class RandomStateHook(Hook):
             self._loaded = None
         elif self._loaded is not None:
             lost += _lost_on_resuming(runner, **self._loaded)
-        if lost:
+        # With diff_rank_seed the seeds of other processes than the first are others.
+        if lost and is_main_process():
             print_log(
                 'RandomStateHook: a resumed training is not exactly the one without '
                 f'interruption: {"; ".join(lost)}',

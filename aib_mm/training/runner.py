@@ -15,6 +15,7 @@ from aib_mm.errors import UsageError
 from aib_mm.training.checkpoint import check_checkpoint
 from aib_mm.training.checkpoint_fit import CheckpointFitHook
 from aib_mm.training.distributed import prepare_cpu_distributed
+from aib_mm.training.random_state import RankSeedHook
 from aib_mm.training.toolkits import (
     Drawing,
     Toolkit,
@@ -195,6 +196,9 @@ def build_runner(cfg: Config, allow_missing: bool = False, advice: str = '') -> 
         raise UsageError(str(error)) from error
     custom = 'runner_type' in cfg
     runner = RUNNERS.build(cfg) if custom else Runner.from_cfg(cfg)
+    # A config may name mmengine's own hook by its class, or none in its place.
+    if not any(isinstance(hook, RankSeedHook) for hook in runner.hooks):
+        runner.register_hook(RankSeedHook())
     # A FlexibleRunner's model may be in shards, which no weight's shape fits.
     if cfg.get('load_from') and isinstance(runner, Runner):
         remedy = _FIT_REMEDY + advice

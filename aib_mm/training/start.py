@@ -1,11 +1,13 @@
 """The start of a training: its config as the program's options ask for it."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.registry import DATASETS
 
 from aib_mm.errors import UsageError
 from aib_mm.training.checkpoint import (
@@ -14,7 +16,7 @@ from aib_mm.training.checkpoint import (
     check_checkpoint,
     latest_checkpoint,
 )
-from aib_mm.training.damaged_data import check_coco
+from aib_mm.training.coco import check_coco
 from aib_mm.training.runner import (
     RunSettings,
     apply_settings,
@@ -121,21 +123,78 @@ def _enable_lr_scaling(cfg: Config) -> None:
 
 
 def check_training_data(cfg: Config, on_damage: str) -> None:
-    """Check annotation files now, and the files of each sample when it is loaded."""
-    check = dict(type='CheckSample', on_damage=on_damage)
-    for dataset in innermost_datasets(cfg.get('train_dataloader')):
-        pipeline = dataset.get('pipeline')
-        # Images that a backend fetches are its own to check.
-        if not pipeline or pipeline[0].get('backend_args'):
-            continue
-        annotations = str(dataset.get('ann_file') or '')
-        if annotations.endswith('.json') and os.environ.get('RANK', '0') == '0':
-            check_coco(Path(dataset.get('data_root') or '', annotations), on_damage)
-        dataset['pipeline'] = [check, *pipeline]
+    """Check annotation files now, each sample when it is loaded, and what is used.
+
+    Args:
+        cfg: config of a training; afterwards its pipelines begin with ``CheckSample``,
+            and its hooks end with ``UsedDataHook``.
+        on_damage: what to do at damage, ``'stop'`` or ``'skip'``.
+
+    Raises:
+        DataError: an annotation file is damaged, or names none of the classes.
+    """
+    for split in ('train', 'val'):
+        for dataset in innermost_datasets(cfg.get(f'{split}_dataloader')):
+            pipeline = dataset.get('pipeline')
+            # Images that a backend fetches are its own to check.
+            if not pipeline or pipeline[0].get('backend_args'):
+                continue
+            kind = _dataset_class(dataset, cfg)
+            classes = _classes_of(dataset, kind)
+            annotations = str(dataset.get('ann_file') or '')
+            if annotations.endswith('.json') and os.environ.get('RANK', '0') == '0':
+                path = Path(dataset.get('data_root') or '', annotations)
+                is_coco = _reads_coco(kind)
+                check_coco(path, on_damage, classes=classes, is_coco=is_coco)
+            if split == 'train':
+                dataset['pipeline'] = _checked(dataset, on_damage, classes)
     # For the toolkits' own tools, which read the config in the work folder.
     imports = dict(cfg.get('custom_imports') or {})
     imports['imports'] = list(dict.fromkeys([*imports.get('imports', []), 'aib_mm']))
     cfg.custom_imports = imports
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='UsedDataHook')]
+
+
+def _checked(dataset: Any, on_damage: str, classes: Sequence[str] | None) -> list:
+    """A pipeline whose first step checks samples, and loads them for that."""
+    pipeline = list(dataset['pipeline'])
+    loads = (type_name(step).startswith('Load') for step in pipeline)
+    count = next((i for i, is_load in enumerate(loads) if not is_load), len(pipeline))
+    check: dict[str, Any] = dict(type='CheckSample', on_damage=on_damage)
+    check.update(load=pipeline[:count])
+    if classes is not None:
+        check.update(num_classes=len(classes))
+    if dataset.get('ignore_index') is not None:
+        check.update(ignore_index=dataset['ignore_index'])
+    return [check, *pipeline[count:]]
+
+
+def _dataset_class(dataset: Any, cfg: Config) -> Any:
+    """The class that a data set's config names; None where there is none."""
+    kind = dataset.get('type')
+    if not isinstance(kind, str):
+        return kind
+    with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+        return registry.get(kind)
+
+
+def _classes_of(dataset: Any, kind: Any) -> Sequence[str] | None:
+    """Names of the classes that a data set will have; None if they are not known."""
+    named = {**getattr(kind, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
+    classes = dataset.get('classes') or named.get('classes')
+    if isinstance(classes, str) and Path(classes).is_file():
+        return Path(classes).read_text(encoding='utf-8').splitlines()
+    return classes or None
+
+
+def _reads_coco(kind: Any) -> bool:
+    """Whether a class reads annotations as mmdet's ``CocoDataset`` does."""
+    bases = getattr(kind, '__mro__', ())
+    coco = next((base for base in bases if base.__name__ == 'CocoDataset'), None)
+    return coco is not None and all(
+        getattr(kind, name) is getattr(coco, name)
+        for name in ('load_data_list', 'parse_data_info')
+    )
 
 
 def _set_start(cfg: Config, resume: str | None) -> None:

@@ -3,15 +3,20 @@
 Everything is done on the config, by registered names; no toolkit is imported.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 
 from aib_mm.errors import UsageError, did_you_mean
 from aib_mm.utils.configs import innermost_dataset, type_name
+
+#: Metrics of what a single pass leaves, which can do without.
+_OF_ONE_PASS = ('AttentionLocalization', 'LatentInformation', 'SamplesDrawn')
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,12 @@ def enable_tta(cfg: Config) -> None:
     toolkit_of(cfg).tta_defaults(cfg)
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     dataset.pipeline = cfg.tta_pipeline
+    # What is true of one view is neither handed on nor measured.
+    hooks = list(cfg.get('custom_hooks') or [])
+    cfg.custom_hooks = [*hooks, dict(type='MergedFieldsHook')]
+    for metric in _metrics(cfg):
+        if type_name(metric) in _OF_ONE_PASS:
+            metric['optional'] = True
 
 
 def _test_set(cfg: Config) -> ConfigDict:
@@ -166,17 +177,43 @@ def _save_mmseg_masks(cfg: Config, out: str) -> None:
     savers[0].update(output_dir=out, keep_results=True)
 
 
-def _flip_pipeline(cfg: Config, last: ConfigDict) -> list:
-    """The test pipeline, its last step done for the image and its mirror image."""
+def _flip_pipeline(cfg: Config, last: ConfigDict, plain_first: bool) -> list:
+    """The test pipeline, its last step done for the image and its mirror image.
+
+    Annotations are loaded after the flip, and are those of the image in both views.
+
+    Args:
+        cfg: config with a test pipeline.
+        last: its last step.
+        plain_first: whether the host's merged prediction is the first view's sample,
+            else the last's: the one whose flip it describes.
+    """
     flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
-    pipeline = deepcopy(list(_test_set(cfg).pipeline[:-1]))
-    return [*pipeline, dict(type='TestTimeAug', transforms=[flips, [last]])]
+    steps = deepcopy(list(_test_set(cfg).pipeline[:-1]))
+    annotations = [step for step in steps if 'Annotation' in type_name(step)]
+    transforms = [
+        flips[::-1] if plain_first else flips,
+        *([step] for step in annotations),
+        [last],
+    ]
+    before = [step for step in steps if step not in annotations]
+    return [*before, dict(type='TestTimeAug', transforms=transforms)]
 
 
 def _tta_mmpretrain(cfg: Config) -> None:
     cfg.setdefault('tta_model', ConfigDict(type='mmpretrain.AverageClsScoreTTA'))
     last = _test_set(cfg).pipeline[-1]
-    cfg.setdefault('tta_pipeline', _flip_pipeline(cfg, last))
+    cfg.setdefault('tta_pipeline', _flip_pipeline(cfg, last, plain_first=True))
+    # It draws plain test batches only.
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
+    if hook and hook.get('enable'):
+        print_log(
+            f'--tta: {type_name(hook)} of mmpretrain cannot draw augmented batches and '
+            'is switched off',
+            logger='current',
+            level=logging.WARNING,
+        )
+        hook.enable = False
 
 
 def _tta_mmdet(cfg: Config) -> None:
@@ -185,15 +222,22 @@ def _tta_mmdet(cfg: Config) -> None:
     cfg.setdefault('tta_model', ConfigDict(type='DetTTAModel', tta_cfg=tta_cfg))
     keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
     pack = ConfigDict(type='PackDetInputs', meta_keys=(*keys, 'flip', 'flip_direction'))
-    cfg.setdefault('tta_pipeline', _flip_pipeline(cfg, pack))
+    cfg.setdefault('tta_pipeline', _flip_pipeline(cfg, pack, plain_first=True))
 
 
 def _tta_mmseg(cfg: Config) -> None:
-    missing = [key for key in ('tta_model', 'tta_pipeline') if key not in cfg]
-    if missing:
+    cfg.setdefault('tta_model', ConfigDict(type='SegTTAModel'))
+    last = _test_set(cfg).pipeline[-1]
+    cfg.setdefault('tta_pipeline', _flip_pipeline(cfg, last, plain_first=False))
+    heads = cfg.model.get('decode_head') or {}
+    heads = heads if isinstance(heads, list | tuple) else [heads]
+    if type_name(cfg.tta_model) == 'SegTTAModel' and any(
+        head.get('out_channels') == 1 for head in heads
+    ):
         raise UsageError(
-            f'--tta: mmseg has no default for {" and ".join(missing)}; define them in '
-            f'config {cfg.filename}'
+            '--tta: SegTTAModel takes the sigmoid of what is a probability already '
+            f'where out_channels=1, as in config {cfg.filename}, so that every pixel '
+            'would be of the class: leave --tta out, or name another tta_model'
         )
 
 

@@ -1,5 +1,6 @@
 """Files that are whole or as they were before, and JSON that every reader takes."""
 
+import hashlib
 import json
 import math
 import os
@@ -20,7 +21,8 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
 
     Args:
         path: the file; its folder is made where there is none.
-        content: text is written as UTF-8.
+        content: text is written as UTF-8; what that does not have, such as bytes of a
+            file's name in another encoding, is written as an escape.
 
     Raises:
         OSError: it cannot be written; the disk is full, for instance.
@@ -31,13 +33,29 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
     part = path.with_name(f'{path.name}.{os.getpid()}{PART}')
     try:
         with part.open('wb') as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            if isinstance(content, str):
+                content = content.encode(errors='backslashreplace')
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())  # else a power cut may leave the name without bytes
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def file_name(name: str, most: int = 200) -> str:
+    """A name that file systems take: a long one is cut, and ends in its checksum.
+
+    Args:
+        name: name without separators.
+        most: bytes that it may have; file systems take 255, with what others append.
+    """
+    raw = os.fsencode(name)
+    if len(raw) <= most:
+        return name
+    mark = '~' + hashlib.sha256(raw).hexdigest()[:12]
+    return raw[: most - len(mark)].decode(errors='ignore') + mark
 
 
 def json_text(content: Any) -> str:

@@ -28,3 +28,11 @@ model = dict(
         ),
     ),
 )
+
+param_scheduler = [
+    dict(type='MultiStepLR', by_epoch=True, milestones=[1], gamma=10),
+    # Epochs 25, 50, ..., 200, counted from 1: that code steps its schedule first.
+    dict(
+        type='MultiStepLR', by_epoch=True, milestones=[*range(24, 200, 25)], gamma=0.5
+    ),
+]

@@ -21,6 +21,16 @@ model = dict(
                 kl_std='exponential',
             ),
         ),
+        # FC weights as torch starts them, and biases at 0.
+        init_cfg=dict(
+            type='Kaiming',
+            layer='Linear',
+            a=5**0.5,
+            mode='fan_in',
+            nonlinearity='leaky_relu',
+            distribution='uniform',
+            bias=0,
+        ),
     ),
 )
 

@@ -103,10 +103,13 @@ class CropToBox(BaseTransform):
 
     Args:
         key: key of the box in the sample.
+        lone_images: whether an image with neither box nor label, such as inferencers
+            and tools hand on, is taken as it is. Samples of a data set have a label.
     """
 
-    def __init__(self, key: str = 'bird_box') -> None:
+    def __init__(self, key: str = 'bird_box', lone_images: bool = False) -> None:
         self.key = key
+        self.lone_images = lone_images
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Crop ``img``.
@@ -116,6 +119,8 @@ class CropToBox(BaseTransform):
         """
         path = results.get('img_path', 'the image')
         if self.key not in results:
+            if self.lone_images and 'gt_label' not in results:
+                return results
             raise DataError(
                 f'CropToBox found no {self.key!r} for {path}: it needs a dataset that '
                 f'gives boxes, for instance CUBWithBoxes'

@@ -21,8 +21,7 @@ class DigitScenes(CustomDataset):
     """Images of one digit each, with the path of the digit's mask.
 
     Every sample has ``img_path``, ``gt_label`` (0 to 9) and ``seg_map_path``, a PNG
-    non-zero on the digit; ``LoadAnnotations(with_seg=True)`` of mmcv loads it as
-    ``gt_seg_map``.
+    non-zero on the digit; ``LoadMaskAnnotations`` loads it as ``gt_seg_map``.
 
     Args:
         data_root: folder of the part, which holds ``meta.json``.

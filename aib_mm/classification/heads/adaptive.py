@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from aib_mm.errors import check_count
+from aib_mm.gaussian import at_least_float32
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class AdaptiveSampling:
 
     Attributes:
         margin: least gap in standard errors; infinity never settles.
-        min_samples: attention samples that every image gets.
+        min_samples: attention samples that every image gets, before it is asked whether
+            it is settled; a noise encoder draws several times for each.
 
     Raises:
         ValueError: a margin that is not positive, or a count below 1.
@@ -40,15 +42,15 @@ class AdaptiveSampling:
         check_count('adaptive min_samples', self.min_samples, 1)
 
     def settled(self, logits: Tensor) -> Tensor:
-        """Mask of the images that are settled, ``(n,)`` bool.
+        """Mask of the images that are settled by their draws, ``(n,)`` bool.
 
         Args:
             logits: logits of the draws so far, ``(L_z, L_a, n, C)``.
         """
         draws = logits.shape[0] * logits.shape[1]
-        if logits.shape[1] < self.min_samples or draws < 2:
+        if draws < 2:
             return torch.zeros(logits.shape[2], dtype=torch.bool, device=logits.device)
-        probabilities = logits.float().softmax(dim=-1).flatten(0, 1)
+        probabilities = at_least_float32(logits).softmax(dim=-1).flatten(0, 1)
         leading = probabilities.mean(dim=0).topk(2).indices
         first, second = probabilities.gather(
             2, leading.expand(draws, *leading.shape)

@@ -4,23 +4,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmpretrain.models.heads import ClsHead
 from mmpretrain.registry import MODELS as HOST_MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from aib_mm.classification.heads.adaptive import AdaptiveSampling, by_count, spread
+from aib_mm.classification.heads.one_class import OneClassHead
 from aib_mm.encoders import Latent, join_latents
 from aib_mm.entropy import ENTROPY, INFORMATION, mutual_information, predictive_entropy
 from aib_mm.errors import check_count, choose
 from aib_mm.features import (
+    AttendedFeatures,
     Samples,
     expected_features,
     sample_chunks,
     take_losses,
 )
-from aib_mm.gaussian import kl_elements
-from aib_mm.registry import MODELS, build_part
+from aib_mm.gaussian import at_least_float32, kl_elements
+from aib_mm.registry import MODELS, build_part, with_settings
 
 AVERAGES = ('logit', 'prob')
 TRAIN_AVERAGES = ('loss', 'logit')
@@ -28,7 +29,7 @@ TRAIN_AVERAGES = ('loss', 'logit')
 
 @HOST_MODELS.register_module()
 @MODELS.register_module()
-class AIBClsHead(ClsHead):
+class AIBClsHead(OneClassHead):
     """Attended features to a latent ``z``, and from z to class scores.
 
     Behind ``AIBAttention`` it sees every attention sample; behind an ordinary neck or
@@ -53,7 +54,8 @@ class AIBClsHead(ClsHead):
         loss, topk, cal_acc, init_cfg: arguments of mmpretrain's ``ClsHead``.
 
     Raises:
-        ValueError: an unknown choice, a wrong number, or parts that do not fit.
+        ValueError: an unknown choice, a wrong number, parts that do not fit, or a
+            loss or labels of several classes an image, see ``OneClassHead``.
     """
 
     def __init__(
@@ -73,21 +75,17 @@ class AIBClsHead(ClsHead):
         cal_acc: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        loss = loss or dict(type='CrossEntropyLoss')
         super().__init__(loss=loss, topk=topk, cal_acc=cal_acc, init_cfg=init_cfg)
         check_count('num_classes', num_classes, 1)
         check_count('train_samples', train_samples, 1)
         check_count('test_samples', test_samples, 0)
         choose('average', average, AVERAGES)
         choose('train_average', train_average, TRAIN_AVERAGES)
-        self.encoder = build_part(dict(encoder, latent_dim=latent_dim))
-        self.decoder = build_part(
-            dict(
-                decoder or dict(type='LatentDecoder'),
-                latent_dim=latent_dim,
-                num_classes=num_classes,
-            )
-        )
+        encoder = with_settings('encoder', encoder, latent_dim=latent_dim)
+        decoder = decoder or dict(type='LatentDecoder')
+        shape = dict(latent_dim=latent_dim, num_classes=num_classes)
+        self.encoder = build_part(encoder)
+        self.decoder = build_part(with_settings('decoder', decoder, **shape))
         self.aib_loss = build_part(aib_loss or dict(type='AIBLoss'))
         self.aib_loss.check_encoder(self.encoder)
         if not self.encoder.has_density and max(train_samples, test_samples) > 1:
@@ -174,7 +172,7 @@ class AIBClsHead(ClsHead):
             scores = logits.softmax(dim=-1).mean(dim=0).log()
         else:
             scores = logits.mean(dim=0)
-        probabilities = logits.float().softmax(dim=-1)
+        probabilities = at_least_float32(logits).softmax(dim=-1)
         found = {
             'scores': scores,
             ENTROPY: predictive_entropy(probabilities),
@@ -192,10 +190,10 @@ class AIBClsHead(ClsHead):
         images = torch.arange(batch_size, device=feats[0].device)
         counts = torch.zeros_like(images)
         logits, nats = [], []
-        for samples in sample_chunks(feats, 1):
+        for attention_samples, samples in enumerate(sample_chunks(feats, 1), start=1):
             x = samples.maps[-1].unflatten(0, (samples.num_samples, -1))[:, images]
             found, latent = self._decode(
-                x.flatten(0, 1), samples.num_samples, self.test_samples
+                x.flatten(0, 1), samples.num_samples, self.test_samples, images
             )
             logits.append(spread(found, images, batch_size, dim=2))
             of_latent = _nats(latent, samples.num_samples)
@@ -203,6 +201,8 @@ class AIBClsHead(ClsHead):
                 nats.append(spread(of_latent, images, batch_size, dim=1))
             counts[images] += samples.num_samples
             drawn = torch.cat(logits, dim=1)
+            if attention_samples < self.adaptive.min_samples:
+                continue
             images = images[~self.adaptive.settled(drawn[:, :, images])]
             if not len(images):
                 break
@@ -227,17 +227,21 @@ class AIBClsHead(ClsHead):
         return torch.cat(logits, dim=1), join_latents(latents)
 
     def _decode(
-        self, x: Tensor, count: int, latent_samples: int
+        self, x: Tensor, count: int, latent_samples: int, images: Tensor | None = None
     ) -> tuple[Tensor, Latent]:
-        """Logits ``(L_z, count, B, C)`` and latent of features ``(count·B, ...)``.
+        """Logits ``(L_z, count, n, C)`` and latent of features ``(count·n, ...)``.
 
         Both are float32 also under autocast: what samples differ in is small.
+        ``images`` are those of the batch that the features are of; by default all.
         """
-        latent = self.encoder(x, latent_samples, count)
+        told = {} if images is None else {'images': images}
+        latent = self.encoder(x, latent_samples, count, **told)
         logits = self.decoder(latent.samples).to(latent.samples.dtype)
         return logits.unflatten(1, (count, -1)), latent
 
     def _check_noise(self, feats: Sequence[Tensor]) -> None:
+        if isinstance(feats, AttendedFeatures) and not feats.attention:
+            return  # rebuilt from its maps, as MultiTaskHead does: it cannot tell
         noisy = getattr(feats, 'noisy', False)
         if noisy == self.encoder.has_density:
             raise ValueError(

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mmpretrain.models.heads import ClsHead
 from mmpretrain.registry import MODELS as HOST_MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from aib_mm.classification.heads.one_class import OneClassHead
 from aib_mm.classification.rivals.maps import sigmoid_map
 from aib_mm.errors import check_count
 from aib_mm.features import AttentionMaps, AttentionModule, WithAttention
@@ -54,7 +54,7 @@ class ABNBranch(AttentionModule):
 
 @HOST_MODELS.register_module()
 @MODELS.register_module()
-class ABNHead(ClsHead):
+class ABNHead(OneClassHead):
     """Attention branch and, on what it lets through, perception branch: both classify.
 
     "Attention Branch Network: Learning of Attention Mechanism for Visual Explanation",
@@ -77,10 +77,9 @@ class ABNHead(ClsHead):
         num_classes: int,
         branch: dict,
         body: dict,
-        loss: dict | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(loss=loss or dict(type='CrossEntropyLoss'), **kwargs)
+        super().__init__(**kwargs)
         check_count('num_classes', num_classes, 1)
         self.num_classes = num_classes
         self.branch = ABNBranch(num_classes, branch)

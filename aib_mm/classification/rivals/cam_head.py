@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from mmcv.cnn import ConvModule
-from mmpretrain.models.heads import ClsHead
 from mmpretrain.registry import MODELS as HOST_MODELS
 from torch import Tensor, nn
 
+from aib_mm.classification.heads.one_class import OneClassHead
 from aib_mm.errors import check_count
 from aib_mm.features import AttentionMaps, AttentionModule, WithAttention
 from aib_mm.registry import MODELS
@@ -57,7 +57,7 @@ class ClassActivation(AttentionModule):
 
 @HOST_MODELS.register_module()
 @MODELS.register_module()
-class CAMHead(ClsHead):
+class CAMHead(OneClassHead):
     """A 3×3 conv, global average pooling, one FC layer, and class activation maps.
 
     Behind the convs of VGG16 without their last pool this is VGG-GAP: "Learning Deep
@@ -79,10 +79,9 @@ class CAMHead(ClsHead):
         num_classes: int,
         in_channels: int,
         conv_channels: int = 1024,
-        loss: dict | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(loss=loss or dict(type='CrossEntropyLoss'), **kwargs)
+        super().__init__(**kwargs)
         check_count('num_classes', num_classes, 1)
         check_count('in_channels', in_channels, 1)
         check_count('conv_channels', conv_channels, 1)
@@ -90,6 +89,8 @@ class CAMHead(ClsHead):
         self.conv = ConvModule(
             in_channels, conv_channels, 3, padding=1, norm_cfg=dict(type='BN')
         )
+        # It is initialised already. mmengine would do so again behind init_cfg.
+        self.conv.is_init = True
         self.classify = ClassActivation(conv_channels, num_classes)
 
     def pre_logits(self, feats: Sequence[Tensor]) -> Tensor:

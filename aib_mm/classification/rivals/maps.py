@@ -1,7 +1,8 @@
 """Attention maps from scores of positions, and features from maps."""
 
-import torch
 from torch import Tensor
+
+from aib_mm.gaussian import at_least_float32
 
 
 def sigmoid_map(scores: Tensor) -> Tensor:
@@ -10,7 +11,7 @@ def sigmoid_map(scores: Tensor) -> Tensor:
     Args:
         scores: ``(B, 1, H, W)``.
     """
-    return _at_least_float32(scores).sigmoid()
+    return at_least_float32(scores).sigmoid()
 
 
 def softmax_map(scores: Tensor) -> Tensor:
@@ -22,13 +23,9 @@ def softmax_map(scores: Tensor) -> Tensor:
     Returns:
         ``(B, 1, H, W)``, summing to 1 over H and W; float32 also under autocast.
     """
-    return _at_least_float32(scores).flatten(1).softmax(dim=1).view_as(scores)
+    return at_least_float32(scores).flatten(1).softmax(dim=1).view_as(scores)
 
 
 def weighted_sum(attention: Tensor, features: Tensor) -> Tensor:
     """``sum_i a_i f_i``: ``(B, 1, H, W)`` and ``(B, C, H, W)`` to ``(B, C)``."""
     return (attention * features).sum(dim=(2, 3))
-
-
-def _at_least_float32(scores: Tensor) -> Tensor:
-    return scores if scores.dtype == torch.float64 else scores.float()

@@ -39,6 +39,8 @@ class ProgressiveAttention(AttentionModule):
         ValueError: a number of channels that cannot be; features that do not fit.
     """
 
+    feature_parts = ('stages',)
+
     def __init__(
         self,
         in_channels: int,

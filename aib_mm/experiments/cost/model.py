@@ -22,6 +22,7 @@ from aib_mm.attention import AIBAttention
 from aib_mm.experiments.cost.timing import Step, peak_bytes
 from aib_mm.hosts import HOST_PARTS
 from aib_mm.utils.configs import hooks_of, type_name, walk
+from aib_mm.utils.wrappers import input_channels
 
 
 class Subject:
@@ -48,8 +49,9 @@ class Subject:
         # An RPN has one class, a backbone without a classifier None.
         modules = self.model.modules()
         classes = max(getattr(m, 'num_classes', None) or 1 for m in modules)
-        self.data = part.random_batch(batch, size, classes)
-        self.image = part.random_batch(1, size, classes)
+        channels = input_channels(self.model)
+        self.data = part.random_batch(batch, size, classes, channels=channels)
+        self.image = part.random_batch(1, size, classes, channels=channels)
         for hook in hooks_of(cfg):
             # Without it a foreign head cannot train.
             if type_name(hook) == 'AIBLossHook':

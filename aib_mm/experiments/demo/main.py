@@ -16,7 +16,7 @@ from aib_mm.errors import UsageError
 from aib_mm.experiments.demo.cases import CASES, make_section
 from aib_mm.experiments.demo.measures import MEASURES
 from aib_mm.experiments.grid.engine import Engine, plan
-from aib_mm.experiments.grid.guard import environment_of, locked, usable_cores
+from aib_mm.experiments.grid.guard import environments_of, locked, usable_cores
 from aib_mm.experiments.grid.results import GridResults
 from aib_mm.experiments.grid.rows import Row, read_rows
 from aib_mm.experiments.progress import make_console, say
@@ -86,21 +86,19 @@ def run_demo(options: DemoOptions) -> int:
         runs = plan(configs, options.seeds, out, **facts)
         # Side by side small models leave less idle than with many threads each.
         jobs = 1 if device == 'cuda' else min(len(runs), 1 + usable_cores())
-        environment = environment_of(jobs)
-        if device == 'cpu':
-            environment['CUDA_VISIBLE_DEVICES'] = '-1'
+        environments = environments_of(jobs, ['-1'] if device == 'cpu' else [])
         results = GridResults(
             titles={row.name: row.title for row in rows},
             runs=runs,
             command=options.command,
             jobs=jobs,
-            threads=environment['OMP_NUM_THREADS'],
+            threads=environments[0]['OMP_NUM_THREADS'],
             measures=MEASURES,
             heads=['model'],
             about=about,
             remarks=[_remark(about)],
         )
-        engine = Engine(results, out, environment, console, table='results.md')
+        engine = Engine(results, out, environments, console, table='results.md')
         code = engine(options.force)
         _write_page(out / 'report.html', results, rows, data, options.cases)
     say(console, f'wrote {out / "report.html"}')

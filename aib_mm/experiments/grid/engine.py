@@ -1,7 +1,7 @@
 """Runs a grid: the runs not done yet, a few at a time, collected as they end."""
 
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -35,11 +35,12 @@ def plan(
     none.
 
     Args:
+        configs: configs by their names; ``A/B`` gets the folder B in the folder A.
         about: ``data`` and ``leaves`` of ``Run.of``.
     """
     resolved = {}
     for name, cfg in configs.items():
-        path = out / name / f'{name}.py'
+        path = out / name / f'{Path(name).name}.py'
         path.parent.mkdir(parents=True, exist_ok=True)
         cfg.dump(str(path))
         resolved[name] = read_config(str(path))
@@ -56,7 +57,8 @@ class Engine:
     Args:
         results: results of the runs; filled in.
         out: folder of the files.
-        environment: environment variables of the processes.
+        environments: environment variables of the processes, for each run side by
+            side.
         table: name of the table's file.
     """
 
@@ -64,12 +66,12 @@ class Engine:
         self,
         results: GridResults,
         out: Path,
-        environment: Mapping[str, str],
+        environments: Sequence[Mapping[str, str]],
         console: Console,
         table: str = 'table.md',
     ) -> None:
         self.results = results
-        self.environment = environment
+        self.environments = environments
         self.console = console
         self.table, self.json = out / table, out / 'results.json'
 
@@ -92,29 +94,34 @@ class Engine:
         """Fill in the results; true if a signal stopped it."""
         waiting = []
         for run in self.results.runs:
+            if run in self.results.results or run in self.results.failures:
+                continue
             done = None if force else finished(run)
             if done is None:
                 waiting.append(run)
             else:
                 self.results.results[run] = done
                 say(self.console, f'{run.title}: already done in {run.work_dir}')
-        active: dict[_Shown, Job] = {}
+        free = list(self.environments)
+        active: dict[_Shown, tuple[Job, Mapping[str, str]]] = {}
         status = TextColumn('{task.fields[status]}')
         with interruptible(), make_progress(self.console, status) as progress:
             try:
                 while waiting or active:
-                    while waiting and len(active) < self.results.jobs:
-                        run = waiting.pop(0)
-                        shown = _Shown(run, progress)
-                        active[shown] = Execution(run, self.environment)(force)
-                    for shown in [s for s, job in active.items() if self._step(s, job)]:
-                        del active[shown]
-                        self._write()
+                    while waiting and free:
+                        run, environment = waiting.pop(0), free.pop(0)
+                        job = Execution(run, environment)(force)
+                        active[_Shown(run, progress)] = job, environment
+                    for shown, (job, environment) in list(active.items()):
+                        if self._step(shown, job):
+                            del active[shown]
+                            free.append(environment)
+                            self._write()
                     time.sleep(POLL_SECONDS)
             except KeyboardInterrupt:
                 return True
             finally:
-                for job in active.values():
+                for job, _ in active.values():
                     job.close()
         return False
 

@@ -3,9 +3,11 @@
 import fcntl
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from aib_mm.errors import UsageError
 
@@ -15,12 +17,26 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def environment_of(jobs: int) -> dict[str, str]:
-    """Variables of the processes; each gets its share of the cores, unless told."""
+def usable_gpus() -> list[str]:
+    """Names that ``CUDA_VISIBLE_DEVICES`` has for the GPUs that this process sees."""
+    count = torch.cuda.device_count()
+    named = os.environ.get('CUDA_VISIBLE_DEVICES')
+    return named.split(',')[:count] if named else [str(i) for i in range(count)]
+
+
+def environments_of(jobs: int, gpus: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Variables of the processes, for each of ``jobs`` runs side by side.
+
+    Each gets its share of the cores, unless told, and one of the GPUs, in turn.
+    """
     threads = max(1, usable_cores() // jobs)
-    environment = {'OMP_NUM_THREADS': str(threads), **os.environ}
-    environment.setdefault('MKL_NUM_THREADS', environment['OMP_NUM_THREADS'])
-    return environment
+    shared = {'OMP_NUM_THREADS': str(threads), **os.environ}
+    shared.setdefault('MKL_NUM_THREADS', shared['OMP_NUM_THREADS'])
+    if not gpus:
+        return [dict(shared) for _ in range(jobs)]
+    return [
+        dict(shared, CUDA_VISIBLE_DEVICES=gpus[job % len(gpus)]) for job in range(jobs)
+    ]
 
 
 @contextmanager

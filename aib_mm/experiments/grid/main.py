@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from aib_mm.errors import UsageError
 from aib_mm.experiments.grid.engine import Engine, plan
-from aib_mm.experiments.grid.guard import environment_of, locked
+from aib_mm.experiments.grid.guard import environments_of, locked, usable_gpus
 from aib_mm.experiments.grid.results import GridResults
 from aib_mm.experiments.grid.rows import Row, read_rows
 from aib_mm.experiments.names import read_pairs
@@ -58,17 +58,17 @@ def run_grid(options: GridOptions) -> int:
             print(row.command(work_dir, seed, options.cfg_options))
         return 0
     out = Path(folder).resolve()
-    environment = environment_of(options.jobs)
+    environments = environments_of(options.jobs, usable_gpus())
     with locked(out):
         results = GridResults(
             titles=titles,
             runs=plan(configs, options.seeds, out),
             command=options.command,
             jobs=options.jobs,
-            threads=environment['OMP_NUM_THREADS'],
+            threads=environments[0]['OMP_NUM_THREADS'],
             metrics=options.metrics,
         )
-        return Engine(results, out, environment, make_console())(options.force)
+        return Engine(results, out, environments, make_console())(options.force)
 
 
 def _default_folder(paths: Sequence[str], rows: Sequence[Row]) -> str:

@@ -54,6 +54,7 @@ class Run:
         max_epochs: epochs of the training, None where it counts iterations.
         batch_size: images of a training iteration, 0 where the config does not say.
         leaves: file in the work folder that the test writes besides its metrics.
+        checkpoint: weights of another run, which are only tested; None to train.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Run:
     max_epochs: int | None = None
     batch_size: int = 0
     leaves: str = ''
+    checkpoint: Path | None = None
 
     @classmethod
     def of(

@@ -99,6 +99,10 @@ class GridResults:
         columns = [Column(m.head, m.meaning) for m in measures]
         return Table([*map(Column, self.heads), *columns], rows)
 
+    def tables(self) -> Mapping[str, Table]:
+        """The tables of the report, by title."""
+        return {'': self.table()}
+
     def notes(self) -> list[str]:
         """What the numbers are, what they depend on, and what is missing."""
         seeds = list(dict.fromkeys(run.seed for run in self.runs))
@@ -140,9 +144,7 @@ class GridResults:
         ]
         about = dict(command=self.command, jobs=self.jobs, threads=self.threads)
         about.update(self.about)
-        return Report(
-            'results', {'': self.table()}, self.notes(), about, dict(runs=runs)
-        )
+        return Report('results', self.tables(), self.notes(), about, dict(runs=runs))
 
     def _known(self, result: Result) -> dict[str, Any]:
         values = {m.key: m.value(result) for m in self.measures}

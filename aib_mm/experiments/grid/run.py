@@ -62,6 +62,8 @@ class Execution:
         folder = self.run.work_dir
         folder.mkdir(parents=True, exist_ok=True)
         training = None if force else noted_training(self.run)
+        if self.run.checkpoint is not None:
+            training = Training(self.run.training, str(self.run.checkpoint))
         if training is None:
             # Whatever else lies here belongs to other settings.
             (folder / POINTER).unlink(missing_ok=True)

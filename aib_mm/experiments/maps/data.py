@@ -11,6 +11,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from aib_mm.diagnosis.explain import explained
 from aib_mm.errors import UsageError
 
 
@@ -19,8 +20,8 @@ class DatasetImages(Sequence[Tensor]):
 
     Args:
         cfg: config of any classifier of mmpretrain.
-        flip: exchange the first and the last channel, so that patches have the order
-            of the images they go into.
+        flip: exchange red and blue, so that patches have the order of the images they
+            go into.
     """
 
     def __init__(self, cfg: Config, flip: bool) -> None:
@@ -33,7 +34,8 @@ class DatasetImages(Sequence[Tensor]):
 
     def __getitem__(self, index: Any) -> Tensor:  # type: ignore[override]  # no slices
         image = self.dataset[index]['inputs']
-        return image.flip(0) if self.flip else image
+        # Preprocessors exchange the channels of colour images only.
+        return image.flip(0) if self.flip and len(image) == 3 else image
 
 
 def loads_bgr(cfg: Config) -> bool:
@@ -56,7 +58,8 @@ def build_test_set(cfg: Config, name: str = '') -> BaseDataset:
     if cfg.get('test_dataloader') is None:
         raise UsageError(f'config {cfg.filename} has no test_dataloader')
     try:
-        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        scope = DefaultScope.overwrite_default_scope(cfg.get('default_scope'))
+        with scope, explained(cfg):
             dataset = DATASETS.build(cfg.test_dataloader.dataset)
         if hasattr(dataset, 'full_init'):
             dataset.full_init()

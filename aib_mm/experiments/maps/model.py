@@ -1,6 +1,7 @@
 """A trained classifier, what it predicts, and every kind of map of what it looks at."""
 
 import hashlib
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from torch import Tensor
 from aib_mm.errors import UsageError
 from aib_mm.experiments.maps.options import TableOptions
 from aib_mm.features import AttentionModule
+from aib_mm.hosts import HOST_PARTS
 from aib_mm.interpret.measure.edits import generator_for
 from aib_mm.interpret.record.baselines import center_map, occlusion_map, random_map
 from aib_mm.interpret.record.class_activation import (
@@ -67,7 +69,7 @@ class MapModel:
         window: side of the occlusion in pixels; None for a quarter of the shorter side.
 
     Raises:
-        UsageError: another toolkit's config.
+        UsageError: another toolkit's config, or a multi-label head.
         CheckpointError: an unusable checkpoint, or one that lacks weights.
 
     Attributes:
@@ -89,6 +91,11 @@ class MapModel:
         self.window = window
         device = options.device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self.model = trained_model(cfg, checkpoint).to(device).eval()
+        if _predictions().has_several_labels(self.model):
+            raise UsageError(
+                f'{cfg.filename}: {type(self.model.head).__name__} gives an image '
+                'several classes, but these tables follow the one that it predicts'
+            )
         self.weights = content_of(checkpoint)
         kinds = [m for m in self.model.modules() if isinstance(m, AttentionModule)]
         self.attends = ' and '.join(dict.fromkeys(type(m).__name__ for m in kinds))
@@ -226,6 +233,11 @@ def trained_model(cfg: Config, checkpoint: str) -> BaseModel:
         if hasattr(module, 'test_samples'):
             module.test_samples = 0
     return model
+
+
+def _predictions() -> Any:
+    """What the classifiers' part knows of predictions; it alone imports mmpretrain."""
+    return importlib.import_module(f'{HOST_PARTS[SCOPE]}.predictions')
 
 
 def content_of(checkpoint: str) -> str:

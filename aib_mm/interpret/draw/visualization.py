@@ -1,16 +1,21 @@
 """Attention drawn during validation, for every backend of the visualizer."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.dist import is_main_process
+from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from aib_mm.errors import check_count
+from aib_mm.errors import check_count, describe
 from aib_mm.interpret.draw.overlay import overlay
 from aib_mm.interpret.draw.pictures import SCALES
 from aib_mm.interpret.record.fields import PredictionMapsHook, Predictions
@@ -20,8 +25,10 @@ from aib_mm.interpret.record.inputs import (
     network_input,
     with_shapes,
 )
+from aib_mm.utils.files import file_name
 from aib_mm.utils.wrappers import unwrapped
 
+_Pair = tuple[Tensor, Tensor]
 _GAP = 4  # pixels between the pictures of a strip
 _SHORTEST = 128  # side of a picture: small images are shown larger
 
@@ -36,6 +43,9 @@ class AttentionVisualizationHook(PredictionMapsHook):
     attention over it, and the std. The step is the number of training iterations, so
     that one sees the attention develop.
 
+    A picture never stops a training: what cannot be drawn is left out, and the first
+    reason is a warning.
+
     Args:
         images: number of images, at most.
         interval: distance from one drawn image to the next.
@@ -45,7 +55,7 @@ class AttentionVisualizationHook(PredictionMapsHook):
         opacity: share of the colours, in [0, 1].
 
     Raises:
-        ValueError: an impossible count, or another level.
+        ValueError: an impossible count or level, when the hook is built.
     """
 
     def __init__(
@@ -66,7 +76,34 @@ class AttentionVisualizationHook(PredictionMapsHook):
         self.std_range = std_range
         self.opacity = opacity
         self._passed = 0
-        self._maps: list[tuple[Tensor, Tensor]] = []
+        self._failed = False
+        self._maps: list[_Pair] = []
+
+    def _watch(self, model: nn.Module) -> None:
+        with self._left_out():
+            super()._watch(model)
+
+    def _begin(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        with self._left_out():
+            super()._begin(model, args, kwargs)
+
+    def _finish(self, name: str, inputs: Any, output: Any) -> None:
+        with self._left_out():
+            super()._finish(name, inputs, output)
+
+    @contextmanager
+    def _left_out(self) -> Iterator[None]:
+        """Go on after any error, which is told once."""
+        try:
+            yield
+        except Exception as error:  # of a model, a picture or a backend of any kind
+            if not self._failed:
+                print_log(
+                    f'{type(self).__name__} leaves pictures out: {describe(error)}',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            self._failed = True
 
     def use(self, samples: Predictions, mean: Tensor, std: Tensor) -> None:
         """Keep the maps until the batch is at hand."""
@@ -86,25 +123,40 @@ class AttentionVisualizationHook(PredictionMapsHook):
         maps, self._maps = self._maps, []
         if not maps or not is_main_process():
             return
-        preprocessor = unwrapped(runner.model).data_preprocessor
-        for inputs, sample, pair in zip(
-            data_batch['inputs'], outputs, maps, strict=False
-        ):
+        with self._left_out():
+            self._draw_batch(runner, data_batch['inputs'], outputs, maps)
+
+    def _draw_batch(
+        self, runner: Runner, batch: Any, outputs: Predictions, maps: list[_Pair]
+    ) -> None:
+        for inputs, sample, pair in zip(batch, outputs, maps, strict=False):
             number, self._passed = self._passed, self._passed + 1
             if number % self.interval or number >= self.images * self.interval:
                 continue
-            meta = with_shapes(sample.metainfo, inputs)
-            path = meta.get('img_path')
-            is_bgr = path is not None or exchanges_channels(preprocessor)
-            image = network_input(inputs, meta, is_bgr)
-            # Two folders may hold images of one name.
-            name = f'{number:05d}' + (f'_{Path(path).stem}' if path else '')
-            mean, std = (
-                map_on_image(values.float().cpu(), meta, 'img_shape').numpy()
-                for values in pair
-            )
-            picture = self.strip(image, mean, std)
-            runner.visualizer.add_image(f'attention_{name}', picture, runner.iter)
+            with self._left_out():
+                self._draw(runner, number, inputs, sample, pair)
+
+    def _draw(
+        self,
+        runner: Runner,
+        number: int,
+        inputs: Tensor,
+        sample: BaseDataElement,
+        pair: _Pair,
+    ) -> None:
+        meta = with_shapes(sample.metainfo, inputs)
+        path = meta.get('img_path')
+        preprocessor = unwrapped(runner.model).data_preprocessor
+        is_bgr = path is not None or exchanges_channels(preprocessor)
+        image = network_input(inputs, meta, is_bgr)
+        # Two folders may hold images of one name; an image may be of several files.
+        stem = f'_{Path(path).stem}' if isinstance(path, str | Path) else ''
+        name = file_name(f'attention_{number:05d}{stem}')
+        mean, std = (
+            map_on_image(values.float().cpu(), meta, 'img_shape').numpy()
+            for values in pair
+        )
+        runner.visualizer.add_image(name, self.strip(image, mean, std), runner.iter)
 
     def strip(
         self,

@@ -5,25 +5,33 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from aib_mm.errors import check_count
+from aib_mm.errors import check_count, describe
 from aib_mm.interpret.draw.cases import Case, result_case, result_tiles, tile_ranges
 from aib_mm.interpret.draw.overlay import colorize, overlay
 from aib_mm.interpret.draw.page import Section, write_page
 from aib_mm.interpret.draw.pictures import SCALES
 from aib_mm.interpret.record.inputs import Failure
 from aib_mm.interpret.result import AttentionResult, Pixels
-from aib_mm.utils.files import json_text, write_atomically
+from aib_mm.utils.files import file_name, json_text, write_atomically
 
 PAGE = 'index.html'
 SUMMARY = 'results.json'
 #: Little compression: pictures of maps are small, and time is what is short.
 _PNG_LEVEL = 3
 _THREADS, _WAITING = 2, 8
+
+
+class _Written(NamedTuple):
+    """One image's numbers, its part of the page, and how long it took."""
+
+    row: dict[str, Any]
+    case: Case | None
+    seconds: float
 
 
 class ResultWriter:
@@ -35,7 +43,7 @@ class ResultWriter:
       ``sample_1.png`` and so on (anchors in a qt model, where the first is
       ``quantized.png`` too), ``bits.png`` where latents have positions, ``overlay_*``
       of mean, std and quantised map, and ``arrays.npz``;
-    - ``results.json``: the numbers of all images;
+    - ``results.json``: the numbers of all images, and those that failed;
     - ``index.html``: a page with all that can be filtered; it needs no other file.
 
     Args:
@@ -48,8 +56,12 @@ class ResultWriter:
         right_from: least ``Outcome.quality`` of a prediction that counts as right.
         title: heading of the page.
 
+    An image that cannot be drawn or written fails alone: it is among the failures.
+
     Attributes:
         seconds: time that drawing and writing took, summed over threads.
+        failures: images that were given as such; after the last, those that could not
+            be written as well.
     """
 
     def __init__(
@@ -76,8 +88,8 @@ class ResultWriter:
         self._drawing = threading.Lock()
         self._pool = ThreadPoolExecutor(_THREADS, 'aib-write')
         self._room = threading.Semaphore(_WAITING)
-        self._written: list[Future[tuple[dict[str, Any], Case | None, float]]] = []
-        self._failures: list[Failure] = []
+        self._written: list[Future[_Written | Failure]] = []
+        self.failures: list[Failure] = []
         self._folders: set[str] = set()
 
     def __enter__(self) -> 'ResultWriter':
@@ -89,25 +101,18 @@ class ResultWriter:
             self._finish()
 
     def add(self, result: AttentionResult | Failure) -> None:
-        """Write one result soon; waits while too many are waiting.
-
-        Raises:
-            Exception: whatever writing an earlier one raised.
-        """
+        """Write one result soon; waits while too many are waiting."""
         if isinstance(result, Failure):
-            self._failures.append(result)
+            self.failures.append(result)
             return
         self._room.acquire()
         shown = len(self._written) < self.page_images
         folder = self.out_dir / self._folder(result.name)
-        self._written.append(self._pool.submit(self._write, folder, result, shown))
-        for earlier in self._written[-_WAITING:]:
-            if earlier.done():
-                earlier.result()
+        self._written.append(self._pool.submit(self._tried, folder, result, shown))
 
     def _folder(self, name: str) -> str:
         """Folder of an image, also of one in a folder of its own; no two are alike."""
-        plain = name.replace('/', '__')
+        plain = file_name(name.replace('/', '__'))
         folder, count = plain, 1
         while folder in self._folders:
             count += 1
@@ -115,40 +120,47 @@ class ResultWriter:
         self._folders.add(folder)
         return folder
 
-    def _write(
+    def _tried(
         self, folder: Path, result: AttentionResult, shown: bool
-    ) -> tuple[dict[str, Any], Case | None, float]:
+    ) -> _Written | Failure:
+        """What was written, or why not: the other images go on."""
         try:
-            with self._drawing:
-                begin = time.perf_counter()
-                drawn = self._draw(result)
-            folder.mkdir(parents=True, exist_ok=True)
-            tiles = result_tiles(result)
-            ranges = tile_ranges(tiles, self.value_range)
-            pictures = {'prediction': drawn}
-            for tile in tiles:
-                low, high = ranges[tile.kind.scale]
-                ends = (low, high) if low < high else None
-                colors = SCALES[tile.kind.scale].colors
-                pictures[tile.name] = colorize(tile.values, ends, colors)
-                if tile.kind.over:
-                    pictures[f'overlay_{tile.name}'] = overlay(
-                        result.image,
-                        tile.values,
-                        value_range=ends,
-                        colors=colors,
-                        smooth=tile.smooth,
-                    )
-            for name, picture in pictures.items():
-                path = folder / f'{name}.png'
-                Image.fromarray(picture).save(path, compress_level=_PNG_LEVEL)
-            held: dict[str, Any] = arrays(result)
-            np.savez_compressed(folder / 'arrays.npz', **held)
-            row = dict(self._row(result), folder=folder.name)
-            case = result_case(result, tiles, drawn, row) if shown else None
-            return row, case, time.perf_counter() - begin
+            return self._write(folder, result, shown)
+        except Exception as error:  # of a host's visualizer, of the file system
+            reason = f'cannot be drawn or written: {describe(error)}'
+            return Failure(result.name, reason, error)
         finally:
             self._room.release()
+
+    def _write(self, folder: Path, result: AttentionResult, shown: bool) -> _Written:
+        with self._drawing:
+            begin = time.perf_counter()
+            drawn = self._draw(result)
+        folder.mkdir(parents=True, exist_ok=True)
+        tiles = result_tiles(result)
+        ranges = tile_ranges(tiles, self.value_range)
+        pictures = {'prediction': drawn}
+        for tile in tiles:
+            low, high = ranges[tile.kind.scale]
+            ends = (low, high) if low < high else None
+            colors = SCALES[tile.kind.scale].colors
+            pictures[tile.name] = colorize(tile.values, ends, colors)
+            if tile.kind.over:
+                pictures[f'overlay_{tile.name}'] = overlay(
+                    result.image,
+                    tile.values,
+                    value_range=ends,
+                    colors=colors,
+                    smooth=tile.smooth,
+                )
+        for name, picture in pictures.items():
+            path = folder / f'{name}.png'
+            Image.fromarray(picture).save(path, compress_level=_PNG_LEVEL)
+        held: dict[str, Any] = arrays(result)
+        np.savez_compressed(folder / 'arrays.npz', **held)
+        row = dict(self._row(result), folder=folder.name)
+        case = result_case(result, tiles, drawn, row) if shown else None
+        return _Written(row, case, time.perf_counter() - begin)
 
     def _row(self, result: AttentionResult) -> dict[str, Any]:
         """The numbers of one image."""
@@ -166,17 +178,19 @@ class ResultWriter:
         )
 
     def _finish(self) -> None:
-        done = [future.result() for future in self._written]
-        self.seconds = sum(seconds for _, _, seconds in done)
-        rows = [row for row, _, _ in done]
+        tried = [future.result() for future in self._written]
+        self.failures += [one for one in tried if isinstance(one, Failure)]
+        done = [one for one in tried if isinstance(one, _Written)]
+        self.seconds = sum(one.seconds for one in done)
+        rows = [one.row for one in done]
         summary = dict(
             classes=self.classes,
             right_from=self.right_from,
             images=rows,
-            failures=[failure._asdict() for failure in self._failures],
+            failures=[dict(name=f.name, reason=f.reason) for f in self.failures],
         )
         write_atomically(self.out_dir / SUMMARY, json_text(summary))
-        cases = [case for _, case, _ in done if case is not None]
+        cases = [one.case for one in done if one.case is not None]
         shown = f', the first {len(cases)} of them here' * (len(cases) < len(rows))
         judged = any(row['right'] is not None for row in rows)
         write_page(
@@ -186,7 +200,7 @@ class ResultWriter:
             sections=[Section('', '', cases)],
             classes=self.classes,
             notes=[f'Right is a quality of at least {self.right_from:.2g}.'] * judged,
-            failures=self._failures,
+            failures=self.failures,
             value_range=self.value_range,
         )
 

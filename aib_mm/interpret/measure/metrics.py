@@ -23,8 +23,8 @@ class AttentionLocalization(BaseMetric):
     """Measures of how much of the mean attention lies on objects.
 
     Needs ``attention_mean`` ``(1, h, w)`` in every data sample, which
-    ``AttentionFieldsHook`` writes (and ``AIBClsHead``), and the annotation that
-    ``region`` says. Reports means over the images that show an object, in [0, 1]:
+    ``AttentionFieldsHook`` writes, and the annotation that ``region`` says. Reports
+    means over the images that show an object, in [0, 1]:
 
     - ``energy``: share of the attention on objects, and ``area``, the objects' share
       of the image, which is what attention without preference gets;
@@ -46,6 +46,8 @@ class AttentionLocalization(BaseMetric):
         iou_threshold: in [0, 1]. Half of the range unless told; the value decides how
             large a map counts as, so that it belongs beside every figure (Choe et al.,
             "Evaluating weakly supervised object localization methods right", 3.3).
+        optional: report nothing, instead of an error, where no data sample has its
+            attention, as under test-time augmentation.
 
     Raises:
         ValueError: an unknown region, a negative tolerance, another threshold.
@@ -58,17 +60,26 @@ class AttentionLocalization(BaseMetric):
         region: str | dict = 'mask',
         tolerance: int = 1,
         iou_threshold: float = 0.5,
+        optional: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.optional = optional
         check_count('tolerance', tolerance, 0)
         check_threshold('iou_threshold', iou_threshold)
         self.region = build_region(region)
         self.settings = ObjectSettings(tolerance, iou_threshold)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        remedy = "add dict(type='AttentionFieldsHook') to custom_hooks"
+        remedy = (
+            "add dict(type='AttentionFieldsHook') to custom_hooks; it has nothing to "
+            'write where predictions of several passes are merged (test-time '
+            'augmentation): there set optional=True, to report nothing'
+        )
         for sample in data_samples:
+            if self.optional and 'attention_mean' not in sample:
+                self.results.append({})
+                continue
             mean = require(sample, 'attention_mean', remedy).detach().cpu().float()
             self.results.append(self._measure(*self.region(mean, sample)))
 
@@ -80,9 +91,12 @@ class AttentionLocalization(BaseMetric):
         return {name: value.item() for name, value in found.items()}
 
     def compute_metrics(self, results: list[dict | None]) -> dict[str, float]:
-        found = [result for result in results if result is not None]
+        measured = [result for result in results if result != {}]
+        if self.optional and not measured:
+            return {}
+        found = [result for result in measured if result is not None]
         means = _means(found) if found else dict.fromkeys(ON_OBJECT, float('nan'))
-        return dict(means, empty=len(results) - len(found))
+        return dict(means, empty=len(measured) - len(found))
 
 
 @METRICS.register_module()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,7 +45,7 @@ class MaskRegion:
 
     def __call__(self, attention: Tensor, sample: Sample) -> Placed:
         remedy = f'load it, and PackInputs(algorithm_keys=({self.key!r},))'
-        mask = torch.as_tensor(require(sample, self.key, remedy)).cpu() > 0
+        mask = _above_zero(require(sample, self.key, remedy))
         return Placed(resize_map(attention[None], _size(mask))[0], mask)
 
 
@@ -127,6 +128,13 @@ def require(sample: Sample, key: str, remedy: str) -> Any:
     if key not in sample:
         raise KeyError(f'a data sample has no {key!r}: {remedy}')
     return sample[key]
+
+
+def _above_zero(mask: Any) -> Tensor:
+    """A mask of any type as bool; torch takes no array that a flip turned around."""
+    if isinstance(mask, Tensor):
+        return mask.cpu() > 0
+    return torch.from_numpy(np.ascontiguousarray(np.asarray(mask) > 0))
 
 
 def _size(mask: Tensor) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from aib_mm.entropy import ENTROPY, INFORMATION, entropy
+from aib_mm.entropy import ENTROPY, INFORMATION, entropy, exclude_each_other
 from aib_mm.errors import check_count
 from aib_mm.interpret.measure.regions import require
 from aib_mm.interpret.ties import SCORE_ROUNDING, rounding_of, tie_ranks
@@ -105,7 +105,8 @@ class PredictionUncertainty(BaseMetric):
         bins: number of bins of the calibration error.
 
     Raises:
-        ValueError: no bins; in the evaluation, an image with several labels.
+        ValueError: no bins; in the evaluation, an image with several labels, or scores
+            that do not sum to 1, as those of a multi-label head.
     """
 
     default_prefix = 'uncertainty'
@@ -149,6 +150,11 @@ def _doubts(sample: Mapping[str, Any]) -> dict[str, float]:
     if len(labels) != 1:
         raise ValueError(
             f'PredictionUncertainty needs one label per image, got {labels.tolist()}'
+        )
+    if not exclude_each_other(scores):
+        raise ValueError(
+            'PredictionUncertainty needs classes that exclude each other, got scores '
+            f'that sum to {scores.sum():g}: leave it out for a multi-label head'
         )
     found = dict(
         wrong=float(scores.argmax() != labels[0].cpu()),

@@ -1,11 +1,13 @@
-"""Class activation maps of a classifier without attention, by ``pytorch-grad-cam``."""
+"""Class activation maps of any model, by ``pytorch-grad-cam``."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from aib_mm.errors import choose
+from aib_mm.features import AttentionModule
 from aib_mm.interpret.record.recording import watch
 from aib_mm.utils.libraries import require_library
 
@@ -31,7 +33,8 @@ def class_activation(
     Args:
         model: images ``(B, C, H, W)`` to logits ``(B, K)``; in eval mode afterwards,
             its gradients cleared.
-        layer: layer of the model, with a map ``(B, C', h, w)``; the map lies over it.
+        layer: layer of the model that returns a map, see ``as_map``; the class
+            activation map lies over it.
         inputs: images as the model takes them.
         method: name of a class of the library, one of ``METHODS``.
 
@@ -40,7 +43,7 @@ def class_activation(
         speaks for the class), on the inputs' device.
 
     Raises:
-        ValueError: an unknown method.
+        ValueError: an unknown method; a layer that returns no map.
         MissingLibraryError: the library is not installed.
     """
     choose('method', method, METHODS)
@@ -53,40 +56,112 @@ def class_activation(
         def get_target_width_height(self, input_tensor: Tensor) -> None:
             return None
 
-    with torch.enable_grad(), AtItsOwnSize(model, [layer]) as activation:
+    with (
+        watch({type(layer).__name__: layer}, _require_map),
+        torch.enable_grad(),
+        AtItsOwnSize(model, [layer], reshape_transform=as_map) as activation,
+    ):
         maps = activation(inputs, targets=None)
         logits = activation.outputs.detach()
     model.zero_grad(set_to_none=True)
     return logits, torch.from_numpy(maps).to(inputs.device)
 
 
-@torch.no_grad()
-def default_layer(model: nn.Module, inputs: Tensor) -> str:
-    """Name of the last layer of the backbone whose map is at least 7×7.
+def as_map(output: Any) -> Tensor | None:
+    """A feature map ``(B, C, h, w)`` from what a layer returned.
 
-    The backbone is ``model.backbone`` or, where there is none, the whole model. One
-    forward pass is made. The model is left as it was, also after an error.
+    A transformer's tokens ``(B, N, C)`` are one too where they lie on a square grid,
+    row by row, behind one class token or without one.
+
+    Returns:
+        None for what is neither.
+    """
+    if not isinstance(output, Tensor) or output.dim() not in (3, 4):
+        return None
+    if output.dim() == 4:
+        return output
+    for first in (0, 1):
+        side = math.isqrt(max(output.shape[1] - first, 0))
+        if side and side * side == output.shape[1] - first:
+            return output[:, first:].mT.unflatten(2, (side, side))
+    return None
+
+
+def default_layer(model: nn.Module, inputs: Tensor, within: str = '') -> str:
+    """Name of the last layer whose map is at least 7×7 and moves the highest logit.
+
+    The whole model counts, so that models are compared at one depth whatever their
+    backbone ends with: in VGG16 it is the end of block 5, also where that stands in a
+    neck or in a head. What only scores positions does not count, see
+    ``AttentionModule.feature_parts``; nor does what the prediction does not depend on,
+    such as the last tokens of a transformer that classifies by a token of its own. One
+    forward and one backward pass are made. The model is left as it was, also after an
+    error.
+
+    Args:
+        model: images to logits ``(B, K)``.
+        inputs: images ``(B, C, H, W)`` as the model takes them.
+        within: name of the part of the model that counts, instead of all of it.
 
     Raises:
         ValueError: no layer has such a map.
     """
-    backbone, prefix = model, ''
-    if isinstance(getattr(model, 'backbone', None), nn.Module):
-        backbone, prefix = model.get_submodule('backbone'), 'backbone.'
-    found: list[str] = []
+    found: dict[str, Tensor] = {}
+    images = inputs
 
     def note(name: str, inputs: Any, output: Any) -> None:
-        is_map = isinstance(output, Tensor) and output.dim() == 4
-        if is_map and min(output.shape[2:]) >= MIN_SIDE:
-            found.append(name)
+        maps = as_map(output)
+        if maps is None or len(maps) != len(images):
+            return
+        if min(maps.shape[2:]) >= MIN_SIDE:
+            if output.requires_grad:
+                output.retain_grad()
+            found.pop(name, None)  # the order of the last calls
+            found[name] = output
 
-    layers = {name: module for name, module in backbone.named_modules() if name}
-    with watch(layers, note):
-        model(inputs)
+    scoring = _scoring_parts(model)
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if name and name.startswith(within) and module not in scoring
+    }
+    with torch.enable_grad(), watch(layers, note):
+        logits = model(inputs)
+        if logits.requires_grad:
+            logits.amax(dim=-1).sum().backward()
+    model.zero_grad(set_to_none=True)
+    moving = [name for name, output in found.items() if _moves(output)]
     if not found:
         raise ValueError(
-            f'no layer of {type(backbone).__name__} gives a map (B, C, h, w) of at '
+            f'no layer of {type(model).__name__} gives a map (B, C, h, w) of at '
             f'least {MIN_SIDE}×{MIN_SIDE} for inputs {tuple(inputs.shape)}: name a '
             'layer'
         )
-    return f'{prefix}{found[-1]}'
+    return (moving or list(found))[-1]
+
+
+def _moves(output: Tensor) -> bool:
+    """Whether some position of a map, not its class token alone, has a gradient."""
+    grad = as_map(output.grad)
+    return grad is not None and bool(grad.any())
+
+
+def _require_map(name: str, inputs: Any, output: Any) -> None:
+    if as_map(output) is None:
+        kind = type(output).__name__
+        shape = f' {tuple(output.shape)}' if isinstance(output, Tensor) else ''
+        raise ValueError(
+            f'the layer, a {name}, returns a {kind}{shape}, which is no map '
+            '(B, C, h, w): name a layer that returns one'
+        )
+
+
+def _scoring_parts(model: nn.Module) -> set[nn.Module]:
+    """Modules inside attention that the features do not go through."""
+    parts: set[nn.Module] = set()
+    for module in model.modules():
+        if isinstance(module, AttentionModule):
+            for name, child in module.named_children():
+                if name not in module.feature_parts:
+                    parts.update(child.modules())
+    return parts

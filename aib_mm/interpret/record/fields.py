@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from aib_mm.attention import attention_modules
 from aib_mm.errors import check_count
 from aib_mm.features import AttentionMaps, WithAttention
+from aib_mm.hooks import without_fields_of_views
 from aib_mm.interpret.record.geometry import resize_map
 from aib_mm.interpret.record.recording import watch
 from aib_mm.interpret.record.windows import Levels, Windows, slide_windows, whole_levels
@@ -68,7 +69,8 @@ class PredictionMapsHook(Hook):
 
     The maps of mmseg's slide inference are put together (``Windows.join``). ``use`` is
     not called, and one warning says why, where one prediction is of several passes
-    of another kind: test-time augmentation.
+    of another kind: test-time augmentation. What heads write of one pass is then taken
+    off the predictions, as by ``MergedFieldsHook``.
 
     Args:
         level: what ``combine_levels`` takes.
@@ -115,6 +117,7 @@ class PredictionMapsHook(Hook):
         inner = unwrapped(model)
         if isinstance(inner, BaseTTAModel):
             self._warn(f'{type(inner).__name__} merges several predictions into one')
+            self._hooks.enter_context(without_fields_of_views(inner))
             return
         self._hooks.enter_context(watch(modules, self._keep))
         self._hooks.enter_context(

@@ -10,7 +10,7 @@ from mmengine.registry import DATASETS
 
 
 def class_meta(meta: Mapping[str, Any], dataset: ConfigDict) -> dict[str, Any]:
-    """Names and colours of the classes, from whoever knows them.
+    """Names and colours of the classes, from whoever knows them; a colour for each.
 
     Args:
         meta: what the checkpoint says, which has the last word; keys in any case.
@@ -24,7 +24,10 @@ def class_meta(meta: Mapping[str, Any], dataset: ConfigDict) -> dict[str, Any]:
     known = {key.lower(): value for key, value in meta.items()}
     meta = {**registered, **(dataset.get('metainfo') or {}), **known}
     classes = meta.get('classes') or ()
-    if classes and not isinstance(meta.get('palette'), list | tuple):
-        colors = matplotlib.colormaps['tab20'](np.arange(len(classes)) % 20)[:, :3]
-        meta['palette'] = np.round(255 * colors).astype(int).tolist()
+    palette = meta.get('palette')
+    known_colors = list(palette) if isinstance(palette, list | tuple) else []
+    if len(known_colors) < len(classes):
+        more = np.arange(len(known_colors), len(classes)) % 20
+        colors = np.round(255 * matplotlib.colormaps['tab20'](more)[:, :3])
+        meta['palette'] = [*known_colors, *colors.astype(int).tolist()]
     return meta

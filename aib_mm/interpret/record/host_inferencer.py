@@ -25,8 +25,10 @@ from aib_mm.training.checkpoint import check_checkpoint
 from aib_mm.training.checkpoint_fit import check_fit
 from aib_mm.training.checkpoint_keys import compare_keys
 from aib_mm.utils.configs import innermost_dataset, type_name
+from aib_mm.utils.wrappers import input_channels
 
 _LOADER = 'LoadImageFromFile'
+_IF_FILE = 'LoadImageIfFile'  # of sets that hold arrays
 
 
 class HostInferencer(BaseInferencer):
@@ -42,6 +44,7 @@ class HostInferencer(BaseInferencer):
     Attributes:
         classes: names of the classes; empty if neither checkpoint nor data set knows.
         is_bgr: whether the test pipeline hands the network's images over as BGR.
+        channels: numbers of channels that an array may have.
 
     Raises:
         CheckpointError: it cannot be read, or lacks weights of the model.
@@ -49,6 +52,7 @@ class HostInferencer(BaseInferencer):
     """
 
     is_bgr: bool
+    channels: tuple[int, ...]
 
     def __init__(
         self,
@@ -99,11 +103,18 @@ class HostInferencer(BaseInferencer):
         steps = [
             step
             for step in innermost_dataset(cfg.test_dataloader.dataset).pipeline
-            if not type_name(step).endswith('Annotations')
+            if 'Annotation' not in type_name(step) and type_name(step) != _IF_FILE
         ]
-        rest = [step for step in steps if type_name(step) != _LOADER]
+        loaders = [step for step in steps if type_name(step).startswith('Load')]
+        rest = [step for step in steps if step not in loaders]
         converts = exchanges_channels(self.model.data_preprocessor)
-        if len(rest) < len(steps):
+        count = input_channels(self.model)
+        self.channels = (count,)
+        if loaders:
+            kind = loaders[0].get('color_type', 'color')
+            if type_name(loaders[0]) == _LOADER and kind.startswith('color'):
+                # Its later steps may make the model's channels of three.
+                self.channels = tuple(dict.fromkeys((count, 3)))
             self.is_bgr = True
             self._array_pipeline = Compose(rest)
             return Compose(steps)
@@ -112,7 +123,8 @@ class HostInferencer(BaseInferencer):
         self.is_bgr = converts
         order = [] if converts else [_exchange_channels]
         self._array_pipeline = Compose([*order, *rest])
-        return Compose([dict(type=_LOADER), *order, *rest])
+        kind = {1: 'grayscale', 3: 'color'}.get(count, 'unchanged')
+        return Compose([dict(type=_LOADER, color_type=kind), *order, *rest])
 
     def _init_collate(self, cfg: Config | ConfigDict) -> Callable:
         """Lists, which the data preprocessor of every host takes."""
@@ -130,5 +142,9 @@ class HostInferencer(BaseInferencer):
 
 
 def _exchange_channels(results: dict[str, Any]) -> dict[str, Any]:
-    """A step of a pipeline: RGB from BGR."""
-    return dict(results, img=np.ascontiguousarray(results['img'][..., ::-1]))
+    """A step of a pipeline: RGB from BGR, where there are three channels or more."""
+    image = results['img']
+    if image.ndim == 2 or image.shape[2] < 3:
+        return results
+    order = [2, 1, 0, *range(3, image.shape[2])]
+    return dict(results, img=np.ascontiguousarray(image[..., order]))

@@ -27,12 +27,15 @@ class LatentRows(NamedTuple):
     ``bits`` is ``(L·n, ...)``, sample-major: ``KL[p(z|x, a) ‖ N(0, I)]`` summed over K.
     ``rois`` is ``(L·n, 5)`` where a row belongs to a region, whose first number is the
     place of its image in the sample-major batch; else None, and a row is an image.
-    Parts have the same ``source``, the name of the module that drew.
+    Parts have the same ``source``, the name of the module that drew. ``images``
+    ``(n,)`` are the places in the batch of the images that the rows are of; None
+    where these are all of the batch.
     """
 
     bits: Tensor
     rois: Tensor | None
     source: str | None = None
+    images: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ def record_latents(
 
     Yields:
         One entry per latent, in the order of drawing, or several with one ``source``
-        where the samples of the attention are encoded one after the other; none for a
+        where the samples of the attention are encoded one after the other, perhaps of
+        fewer and fewer images (``AIBClsHead(adaptive=…)``); none for a
         latent whose density is not known (``NoiseEncoder``, or the mean latent instead
         of a sample).
     """
@@ -86,7 +90,8 @@ def record_latents(
     def keep(name: str, inputs: Any, latent: Latent) -> None:
         if latent.mean is not None and latent.std is not None:
             nats = kl_elements(latent.mean.detach(), latent.std.detach()).sum(dim=1)
-            rows.append(LatentRows(nats * BITS, rois[0] if rois else None, name))
+            region = rois[0] if rois else None
+            rows.append(LatentRows(nats * BITS, region, name, latent.images))
 
     latents = {
         name: module
@@ -147,35 +152,54 @@ def _by_window(
 
 def _sum(rows: Sequence[LatentRows], batch_size: int) -> list[Information]:
     """Information of each image from one pass over the batch."""
-    rows = _whole(rows)
-    shapes = {tuple(latent.bits.shape) for latent in rows}
-    if len(shapes) > 1:
-        raise ValueError(
-            f'latents of the shapes {sorted(shapes)} in one pass have no common '
-            'positions to sum over'
-        )
-    bits = torch.stack([latent.bits for latent in rows]).sum(dim=0)
-    rois = rows[0].rois
-    if rois is None:
-        return [Information(one) for one in bits.unflatten(0, (-1, batch_size)).mean(0)]
+    sources = _by_source(rows)
+    if rows[0].rois is None:
+        means = [_mean_of_images(parts, batch_size) for parts in sources]
+        return [Information(one) for one in _total(means)]
     # All samples share the regions, in one order; the first part has some of them.
+    rois = rows[0].rois
     samples = 1 + int(rois[:, 0].max()) // batch_size if len(rois) else 1
     boxes = rois[: len(rois) // samples]
-    per_roi = bits.view(-1, len(boxes)).mean(0) if len(boxes) else bits
+    latents = [torch.cat([part.bits for part in parts]) for parts in sources]
+    if len(boxes):
+        latents = [bits.view(-1, len(boxes)).mean(dim=0) for bits in latents]
+    per_roi = _total(latents)
     return [
         Information(per_roi[boxes[:, 0] == i], boxes[boxes[:, 0] == i, 1:])
         for i in range(batch_size)
     ]
 
 
-def _whole(rows: Sequence[LatentRows]) -> list[LatentRows]:
-    """Parts put together; the regions are those of the first."""
+def _by_source(rows: Sequence[LatentRows]) -> list[list[LatentRows]]:
+    """The parts of each latent together."""
     parts: dict[str | int, list[LatentRows]] = {}
     for i, latent in enumerate(rows):
         parts.setdefault(i if latent.source is None else latent.source, []).append(
             latent
         )
-    return [
-        first._replace(bits=torch.cat([first.bits, *(part.bits for part in others)]))
-        for first, *others in parts.values()
-    ]
+    return list(parts.values())
+
+
+def _mean_of_images(parts: Sequence[LatentRows], batch_size: int) -> Tensor:
+    """The bits of one latent, ``(B, ...)``: of each image the mean over its rows."""
+    bits = torch.cat([part.bits for part in parts])
+    if all(part.images is None for part in parts):
+        return bits.unflatten(0, (-1, batch_size)).mean(0)
+    every = torch.arange(batch_size, device=bits.device)
+    owners = []
+    for part in parts:
+        images = every if part.images is None else part.images
+        owners.append(images.repeat(len(part.bits) // len(images)))
+    owner = torch.cat(owners)
+    return torch.stack([bits[owner == i].mean(dim=0) for i in range(batch_size)])
+
+
+def _total(latents: Sequence[Tensor]) -> Tensor:
+    """The sum of several latents of one shape."""
+    shapes = {tuple(bits.shape) for bits in latents}
+    if len(shapes) > 1:
+        raise ValueError(
+            f'latents of the shapes {sorted(shapes)} in one pass have no common '
+            'positions to sum over'
+        )
+    return torch.stack(list(latents)).sum(dim=0)

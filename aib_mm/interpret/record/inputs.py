@@ -1,8 +1,13 @@
-"""Images for a model: files, folders, arrays or a data set, loaded ahead of it."""
+"""Images for a model: files, folders, arrays or a data set, loaded ahead of it.
+
+What is shown of an image are the pixels that the pipeline's own loader read: another
+decoder may turn it (EXIF), or take other bands or another bit depth.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -11,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from mmengine.structures import BaseDataElement
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from aib_mm.errors import DataError
@@ -20,12 +25,14 @@ ImageInput = str | Path | NDArray[np.uint8]
 Pipeline = Callable[[dict[str, Any]], Any]
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 _BATCHES_AHEAD = 2
+_OVERSHOOT = 64
 
 
 class Loaded(NamedTuple):
-    """One image as the pipeline packed it, and its pixels as they were.
+    """One image as the pipeline packed it, and its pixels as they were loaded.
 
-    ``image`` is ``(H, W, 3)``, RGB, or None where there is no file to read them from.
+    ``image`` is ``(H, W, 3)``, RGB, see ``visible``; None where the set holds arrays,
+    and so nothing was loaded.
     """
 
     inputs: Any
@@ -34,10 +41,41 @@ class Loaded(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """An image that cannot be loaded."""
+    """An image that cannot be used: loaded, predicted, shown or written.
+
+    ``error`` is what was raised, where there is more to tell than the reason.
+    """
 
     name: str
     reason: str
+    error: Exception | None = None
+
+
+class KeepsPixels:
+    """A pipeline that keeps what its loader read, before other steps change it.
+
+    Attributes:
+        pixels: of the last image, ``(H, W)`` or ``(H, W, C)`` of any type; None where
+            its pixels were handed in instead of loaded.
+    """
+
+    def __init__(self, pipeline: Any) -> None:
+        self.steps = list(getattr(pipeline, 'transforms', [pipeline]))
+        self.pixels: NDArray | None = None
+
+    def __call__(self, results: dict[str, Any]) -> Any:
+        """Run the pipeline, as mmengine's ``Compose`` does."""
+        self.pixels = None
+        loads = 'img' not in results
+        done: Any = results
+        for step in self.steps:
+            done = step(done)
+            if done is None:
+                return None
+            image = done.get('img') if loads and self.pixels is None else None
+            if isinstance(image, np.ndarray):
+                self.pixels = image.copy()  # some steps work in place
+        return done
 
 
 class Item(NamedTuple):
@@ -47,34 +85,46 @@ class Item(NamedTuple):
     load: Callable[[], Loaded]
 
 
+def failure_of(name: str, error: Exception) -> Failure:
+    """What is said of an image that raised this error."""
+    reason = str(error).partition('\n')[0] or type(error).__name__
+    return Failure(name, reason, error)
+
+
 def image_items(
-    images: ImageInput | Sequence[ImageInput], from_file: Pipeline, from_array: Pipeline
+    images: ImageInput | Sequence[ImageInput],
+    from_file: Pipeline,
+    from_array: Pipeline,
+    channels: Sequence[int] = (3,),
 ) -> list[Item]:
     """Files, folders (with those below, by name) and arrays, in the order given.
 
     Args:
-        images: paths, or arrays ``(H, W, 3)``, BGR as the hosts' inferencers want them.
+        images: paths, or arrays ``(H, W, C)``, BGR as the hosts' inferencers want them.
         from_file: the pipeline for ``img_path``.
         from_array: the pipeline for ``img``.
+        channels: C that an array may have; of one channel it may also be ``(H, W)``.
 
     Raises:
         DataError: a folder without images.
         TypeError: something else than a path or an array.
     """
     items: list[Item] = []
+    keeps = KeepsPixels(from_file)
     if isinstance(images, str | Path | np.ndarray):
         images = [images]
     for i, given in enumerate(images):
         if isinstance(given, np.ndarray):
-            items.append(Item(f'{i:05d}', partial(_load_array, given, from_array)))
+            load = partial(_load_array, given, from_array, channels)
+            items.append(Item(f'{i:05d}', load))
             continue
         if not isinstance(given, str | Path):
             raise TypeError(
-                'an image is a path or an array (H, W, 3), got '
+                f'an image is a path or an array {_shapes(channels)}, got '
                 f'{type(given).__name__} at place {i}'
             )
         for path, name in _files(Path(given)):
-            items.append(Item(name, partial(_load_file, path, from_file)))
+            items.append(Item(name, partial(_load_file, path, keeps)))
     return _unique(items)
 
 
@@ -83,12 +133,16 @@ def dataset_items(dataset: Any, root: str | None) -> list[Item]:
 
     Args:
         dataset: one in test mode, so that a broken image is not replaced by another.
+            From then on its pipeline keeps the pixels.
         root: folder; names are paths below it where images have paths.
     """
+    dataset.pipeline = KeepsPixels(dataset.pipeline)
     items = []
     for i in range(len(dataset)):
         path = dataset.get_data_info(i).get('img_path')
-        name = f'{i:05d}' if path is None else _below(Path(path), root)
+        known = isinstance(path, str | Path)  # an image may be of several files
+        name = _below(Path(path), root) if known else f'{i:05d}'
+        path = Path(path) if known else None
         items.append(Item(name, partial(_load_sample, dataset, i, path)))
     return _unique(items)
 
@@ -147,11 +201,37 @@ def network_input(
             that holds arrays, what the preprocessor says by ``exchanges_channels``.
     """
     height, width = with_shapes(metainfo, packed)['img_shape'][:2]
-    pixels = packed[:, :height, :width].permute(1, 2, 0).clamp(0, 255).byte()
-    array = pixels.cpu().numpy()
-    if array.shape[2] == 1:
-        return array.repeat(3, axis=2)
-    return np.ascontiguousarray(array[..., ::-1] if is_bgr else array)
+    return visible(packed[:, :height, :width].permute(1, 2, 0).cpu().numpy(), is_bgr)
+
+
+def visible(pixels: NDArray, is_bgr: bool) -> NDArray[np.uint8]:
+    """What can be shown of any image: ``(H, W, 3)`` uint8, RGB.
+
+    Of more than three channels the first three are shown, of fewer the first, as grey.
+    Values of more than 8 bits, or in [0, 1], are scaled: 0, or the least below it, is
+    black and the greatest is white.
+
+    Args:
+        pixels: ``(H, W)`` or ``(H, W, C)`` of any type.
+        is_bgr: whether the first of three channels or more is blue.
+    """
+    planes = pixels[..., None] if pixels.ndim == 2 else pixels
+    if planes.shape[2] < 3:
+        planes = planes[..., :1].repeat(3, axis=2)
+    else:
+        planes = planes[..., 2::-1] if is_bgr else planes[..., :3]
+    return np.ascontiguousarray(_eight_bits(planes))
+
+
+def _eight_bits(planes: NDArray) -> NDArray[np.uint8]:
+    if planes.dtype == np.uint8 or not planes.size:
+        return planes.astype(np.uint8)
+    values = np.nan_to_num(planes.astype(np.float64))
+    low, high = min(values.min(), 0.0), values.max()
+    # Interpolation may overshoot 8 bits by a little, and no more.
+    if low < -_OVERSHOOT or not 1 < high <= 255 + _OVERSHOOT:
+        values = (values - low) * (255 / ((high - low) or 1.0))
+    return values.clip(0, 255).round().astype(np.uint8)
 
 
 def _load_all(items: Sequence[Item]) -> list[tuple[str, Loaded] | Failure]:
@@ -160,45 +240,74 @@ def _load_all(items: Sequence[Item]) -> list[tuple[str, Loaded] | Failure]:
         try:
             loaded.append((item.name, item.load()))
         except Exception as error:  # whatever a decoder or a pipeline makes of a file
-            reason = str(error).partition('\n')[0] or type(error).__name__
-            loaded.append(Failure(item.name, reason))
+            loaded.append(failure_of(item.name, error))
     return loaded
 
 
-def _load_file(path: Path, pipeline: Pipeline) -> Loaded:
-    # The hosts' decoder reads a file that was cut short and fills in the rest.
-    image = _read(path)
-    return _packed(pipeline(dict(img_path=str(path), img_id=0)), image)
+def _load_file(path: Path, pipeline: KeepsPixels) -> Loaded:
+    with _whole(path):
+        data = pipeline(dict(img_path=str(path), img_id=0))
+    return _packed(data, pipeline.pixels)
 
 
-def _load_array(array: NDArray[np.uint8], pipeline: Pipeline) -> Loaded:
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+def _load_array(
+    array: NDArray[np.uint8], pipeline: Pipeline, channels: Sequence[int]
+) -> Loaded:
+    # What loaders give of one channel has two dimensions.
+    image = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    count = 1 if image.ndim == 2 else image.shape[-1]
+    if array.dtype != np.uint8 or image.ndim not in (2, 3) or count not in channels:
         raise ValueError(
-            f'an array must be (H, W, 3) uint8, got {array.shape} {array.dtype}'
+            f'an array must be {_shapes(channels)} uint8, got {array.shape} '
+            f'{array.dtype}'
         )
-    shape = array.shape[:2]
-    results = dict(img=array.copy(), img_shape=shape, ori_shape=shape, img_id=0)
-    return _packed(pipeline(results), np.ascontiguousarray(array[..., ::-1]))
+    shape = image.shape[:2]
+    results = dict(img=image.copy(), img_shape=shape, ori_shape=shape, img_id=0)
+    return _packed(pipeline(results), image)
 
 
-def _load_sample(dataset: Any, index: int, path: str | None) -> Loaded:
-    image = _read(Path(path)) if path is not None and Path(path).is_file() else None
-    return _packed(dataset[index], image)
+def _shapes(channels: Sequence[int]) -> str:
+    return ' or '.join(f'(H, W, {count})' for count in channels)
 
 
-def _packed(data: Mapping[str, Any] | None, image: NDArray[np.uint8] | None) -> Loaded:
+def _load_sample(dataset: Any, index: int, path: Path | None) -> Loaded:
+    there = path is not None and path.is_file()
+    with _whole(path) if path is not None and there else nullcontext():
+        data = dataset[index]
+    return _packed(data, dataset.pipeline.pixels)
+
+
+def _packed(data: Mapping[str, Any] | None, pixels: NDArray | None) -> Loaded:
     if data is None:
         raise DataError('the test pipeline gave nothing for it')
     sample = data['data_samples']
     sample.set_metainfo(with_shapes(sample.metainfo, data['inputs']))
+    # Loaders, and whoever calls the hosts' inferencers, give BGR.
+    image = None if pixels is None else visible(pixels, is_bgr=True)
     return Loaded(data['inputs'], sample, image)
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Refuse a file that was cut short: the hosts' decoder fills in the rest.
+
+    A kind of file that pillow does not know is left to the pipeline's loader; where it
+    cannot read it either, pillow's error says more.
+    """
     if not path.is_file():
         raise FileNotFoundError(f'there is no file {path}')
-    with Image.open(path) as opened:
-        return np.asarray(ImageOps.exif_transpose(opened).convert('RGB'))
+    unknown = None
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+    except UnidentifiedImageError as error:
+        unknown = error
+    try:
+        yield
+    except Exception as error:
+        if unknown is not None:
+            raise unknown from error
+        raise
 
 
 def _files(given: Path) -> list[tuple[Path, str]]:

@@ -8,6 +8,9 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
+# The set holds arrays; lone images, as mmpretrain's tools take them, are files.
+test_pipeline = [dict(type='LoadImageIfFile'), dict(type='PackInputs')]
+
 train_dataloader = dict(batch_size=128, dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(batch_size=100)
-test_dataloader = dict(batch_size=100)
+val_dataloader = dict(batch_size=100, dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(batch_size=100, dataset=dict(pipeline=test_pipeline))

@@ -21,7 +21,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='CropToBox'),
+    dict(type='CropToBox', lone_images=True),
     dict(type='Resize', scale=(256, 256)),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),

@@ -14,7 +14,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=False, with_label=False, with_seg=True),
+    dict(type='LoadMaskAnnotations'),
     dict(type='PackInputs', algorithm_keys=('gt_seg_map',)),
 ]
 

@@ -13,7 +13,8 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
-test_pipeline = [dict(type='PackInputs')]
+# The set holds arrays; lone images, as mmpretrain's tools take them, are files.
+test_pipeline = [dict(type='LoadImageIfFile'), dict(type='PackInputs')]
 
 train_dataloader = dict(
     batch_size=128,

@@ -1,0 +1,235 @@
+"""Where attention belongs in a host's model, and the settings that put it there."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from mmengine.config import ConfigDict
+
+from aib_mm.diagnosis.add_look import Output
+from aib_mm.errors import UsageError
+from aib_mm.modulation import REPLACE
+from aib_mm.utils.config_text import Code, Noted
+
+_PRIOR_STD = 0.2  # what the map's divergence is reported from, where it has a price
+_CONCAT = 'concat'
+_NECK = '_base_.model.neck'
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a user asks for.
+
+    Attributes:
+        modulation: modulation of ``AIBAttention``; None is its default or, where there
+            is a price, the one that counts what it prices by itself.
+        quantizer: number of anchors; None is no quantiser.
+        bottleneck: whether our head takes the place of the host's.
+        price: price of a nat in the map; None is no price.
+    """
+
+    modulation: str | None = None
+    quantizer: int | None = None
+    bottleneck: bool = False
+    price: float | None = None
+
+    @property
+    def how(self) -> str | None:
+        """The modulation to write; None where the default is meant."""
+        priced = self.price is not None and self.modulation is None
+        return REPLACE if priced else self.modulation
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of the attention among the parts of a model.
+
+    Attributes:
+        output: what the attention gets.
+        before: number of necks that run before it, all behind the backbone.
+        necks: number of necks in the model.
+        switch: settings of the backbone that make it give maps.
+    """
+
+    output: Output
+    before: int
+    necks: int
+    switch: Mapping[str, Any]
+
+    @property
+    def named(self) -> str:
+        """The place in words, with what is attended to there."""
+        channels = self.output.channels
+        of = channels[0] if len(set(channels)) == 1 else channels
+        levels = f'{len(channels)} levels' if len(channels) > 1 else 'one level'
+        return f'behind the {self.part}, {levels} of {of} channels'
+
+    @property
+    def part(self) -> str:
+        """The part that the attention is behind."""
+        return 'neck' if self.before else 'backbone'
+
+    @property
+    def apart(self) -> bool:
+        """Whether each level needs a branch of its own."""
+        channels = self.output.channels
+        return len(channels) > 1 and (not self.before or len(set(channels)) > 1)
+
+    @property
+    def unread(self) -> list[int]:
+        """The levels that no head learns from."""
+        return [level for level, read in enumerate(self.output.read) if not read]
+
+
+class Candidate(NamedTuple):
+    """Settings that may work, and the place that they give the attention."""
+
+    place: Place
+    settings: dict[str, Any]
+
+
+def find_place(
+    outputs: Sequence[Output], switch: Mapping[str, Any] | None = None
+) -> Place:
+    """The place behind the last part before which there are only maps.
+
+    That is behind an FPN, and before a pooling. Tokens alone, levels of one size of
+    which a neck makes several, are attended to before that neck (paper, 4.2.4).
+
+    Args:
+        outputs: outputs of the backbone, which are maps, and of the necks behind it.
+        switch: settings of the backbone with which it gave these maps.
+    """
+    maps = [output.are_maps for output in outputs]
+    before = [*maps, False].index(False) - 1
+    first = outputs[0]
+    are_tokens = len(first.shapes) > 1 and len(first.sizes) == 1
+    if are_tokens and len(outputs[before].sizes) > 1:
+        before = 0
+    return Place(outputs[before], before, len(outputs) - 1, switch or {})
+
+
+def candidates(
+    place: Place, model: ConfigDict, facts: ModuleType, wanted: Wanted
+) -> Iterator[Candidate]:
+    """Settings that put the attention in its place, in the order in which to try them.
+
+    Where no head reads some level, the backbone gives the others only, if it can.
+
+    Args:
+        place: place of the attention.
+        model: config of the host's model.
+        facts: the host's module ``placement``.
+        wanted: what the attention should be.
+
+    Raises:
+        UsageError: what is wanted cannot be had in this model.
+    """
+    if place.unread and not place.necks:
+        shapes = place.output.shapes
+        kept = [level for level in range(len(shapes)) if level not in place.unread]
+        changes = facts.keep_levels(model, kept, len(shapes))
+        if changes is not None:
+            output = Output([shapes[level] for level in kept], [True] * len(kept))
+            fewer = replace(place, output=output)
+            yield Candidate(fewer, _settings(fewer, model, facts, wanted, changes))
+    settings = _settings(place, model, facts, wanted, {})
+    if place.unread and place.apart:
+        note = f'no head reads level {", ".join(map(str, place.unread))}'
+        settings['find_unused_parameters'] = Noted(True, note)
+    yield Candidate(place, settings)
+
+
+def _settings(
+    place: Place,
+    model: ConfigDict,
+    facts: ModuleType,
+    wanted: Wanted,
+    changes: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Settings with the attention in its place.
+
+    Args:
+        changes: changes of the model that the place asks for.
+    """
+    changed: dict[str, Any] = {}
+    if place.switch or 'backbone' in changes:
+        changed['backbone'] = {**place.switch, **changes.get('backbone', {})}
+    changed['neck'] = _neck(place, model, facts, wanted)
+    changed.update({key: changes[key] for key in changes if key not in changed})
+    settings: dict[str, Any] = dict(model=changed)
+    if wanted.bottleneck:
+        width = place.output.channels[-1] * (2 if wanted.how == _CONCAT else 1)
+        priced = dict(type='AIBLoss', attention_price=wanted.price)
+        loss = priced if wanted.price is not None else None
+        for key, head in facts.latent_head(model, width, loss).items():
+            changed[key] = {**head, **changed.get(key, {})}
+    elif wanted.price is not None or wanted.quantizer is not None:
+        hook: dict[str, Any] = dict(type='AIBLossHook')
+        if wanted.price is not None:
+            hook['attention_price'] = wanted.price
+        note = "the head is the host's, which takes no losses of a neck"
+        settings['default_hooks'] = dict(aib_loss=Noted(hook, note))
+    return settings
+
+
+def _neck(
+    place: Place, model: ConfigDict, facts: ModuleType, wanted: Wanted
+) -> dict[str, Any]:
+    """Settings of the neck, which holds those that the model has."""
+    channels, several = place.output.channels, len(place.output.shapes) > 1
+    neck: dict[str, Any] = {}
+    held = _held(place, model, facts, wanted)
+    if 'neck' in model:
+        why = 'it is held by the attention now' if held else "our head's encoder pools"
+        if model.neck is None:
+            why = 'the base says neck=None'
+        neck['_delete_'] = Noted(True, why)
+    neck['type'] = 'AIBAttention'
+    # Noise of a level's own statistics needs to know how many levels there are.
+    each = several and (place.apart or wanted.how == REPLACE)
+    neck['in_channels'] = channels if each else channels[0]
+    if place.apart:
+        differ = len(set(channels)) > 1
+        why = 'channels differ' if differ else 'levels of different depth'
+        neck['shared'] = Noted(False, why)
+    neck.update(facts.NECK)
+    if wanted.how is not None:
+        neck['modulation'] = wanted.how
+    if wanted.price is not None and wanted.how != REPLACE:
+        neck['prior_std'] = Noted(_PRIOR_STD, 'the price is on the nats from there')
+    if wanted.quantizer is not None:
+        neck['quantizer'] = dict(type='VQAnchorQuantizer', num_anchors=wanted.quantizer)
+    return {**neck, **held}
+
+
+def _held(
+    place: Place, model: ConfigDict, facts: ModuleType, wanted: Wanted
+) -> dict[str, Any]:
+    """The necks before and behind the attention, as its arguments."""
+    held: dict[str, Any] = {}
+    whole, split = Code(f'{{{{{_NECK}}}}}'), 0 < place.before < place.necks
+    if place.before:
+        held['pre_neck'] = Code(f'{_NECK}[:{place.before}]') if split else whole
+    if wanted.bottleneck and facts.POOLING is not None:
+        return held  # our head pools by itself
+    if place.before < place.necks:
+        held['post_neck'] = Code(f'{_NECK}[{place.before}:]') if split else whole
+    elif place.switch:
+        held['post_neck'] = facts.POOLING
+    return held
+
+
+def refuse_concat(wanted: Wanted, facts: ModuleType) -> None:
+    """Refuse a modulation that doubles the channels before a head that counts them.
+
+    Raises:
+        UsageError: names the remedy.
+    """
+    if wanted.how == _CONCAT and not (wanted.bottleneck and facts.POOLING):
+        raise UsageError(
+            "modulation='concat' doubles the channels that the host's head reads; "
+            'take another modulation, or set modulation, and in_channels of whatever '
+            'reads the neck, by hand in what is written without --modulation'
+        )

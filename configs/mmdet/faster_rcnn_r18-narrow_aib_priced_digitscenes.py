@@ -1,0 +1,24 @@
+"""Narrow Faster R-CNN-aib whose maps pay for what they let through."""
+
+_base_ = 'faster_rcnn_r18-narrow_aib_digitscenes.py'
+
+model = dict(
+    neck=dict(
+        modulation='replace',
+        # A score sees what surrounds its position.
+        mean_branch=dict(
+            type='ConvModule',
+            in_channels=64,
+            out_channels=64,
+            kernel_size=3,
+            padding=1,
+            norm_cfg=dict(type='BN'),
+        ),
+    ),
+    roi_head=dict(
+        bbox_head=dict(
+            # Not before the boxes begin to be found, 4 of 16 epochs here.
+            aib_loss=dict(attention_price=0.1, price_begin=500, price_end=1000)
+        )
+    ),
+)
