@@ -89,6 +89,7 @@ if TYPE_CHECKING:  # what the tables below say, for editors and mypy
     )
     from aib_mm.training.safe_checkpoint import SafeCheckpointHook
     from aib_mm.training.sharding import AIBFSDPStrategy, wrap_layers
+    from aib_mm.training.steady_log import SteadyLogHook
     from aib_mm.training.used_data import UsedDataHook
 
 # Modules and the public names in them. What configs name by ``type=``, in the core:
@@ -111,6 +112,7 @@ _CORE = {
     'SamplerAndRankSeedHook torch_worker_seeds',
     'aib_mm.training.safe_checkpoint': 'SafeCheckpointHook',
     'aib_mm.training.sharding': 'AIBFSDPStrategy wrap_layers',
+    'aib_mm.training.steady_log': 'SteadyLogHook',
     'aib_mm.training.used_data': 'UsedDataHook',
 }
 # The same, made for one host:

@@ -1,4 +1,4 @@
-"""Predict images with a model of any host and see what it attends to.
+"""Predict images with a model of any host and see what it looks at.
 
 ``AttentionInferencer(config, checkpoint)(images)``; the command line around it is
 ``tools/visualize_attention.py``.
@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,11 +18,14 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, DefaultScope
 from torch import nn
 
-from aib_mm.attention import attention_modules
-from aib_mm.errors import DataError, check_count, choose
+from aib_mm.errors import DataError, InferenceError, check_count, choose
 from aib_mm.interpret.draw.writer import ResultWriter
 from aib_mm.interpret.record.host_inferencer import HostInferencer
-from aib_mm.interpret.record.information import information_of_images, record_latents
+from aib_mm.interpret.record.information import (
+    LatentRows,
+    information_of_images,
+    record_latents,
+)
 from aib_mm.interpret.record.inputs import (
     Failure,
     ImageInput,
@@ -33,11 +37,10 @@ from aib_mm.interpret.record.inputs import (
     load_batches,
     network_input,
 )
-from aib_mm.interpret.record.recording import record_attention
+from aib_mm.interpret.record.source import read_source
 from aib_mm.interpret.record.windows import slide_windows
 from aib_mm.interpret.result import (
     AttentionResult,
-    InferenceError,
     Pixels,
     levels_of,
     of_image,
@@ -48,7 +51,7 @@ SPLITS = ('train', 'val', 'test')
 
 
 class AttentionInferencer(HostInferencer):
-    """A model of mmpretrain, mmdet or mmseg whose attention can be looked at.
+    """A model of mmpretrain, mmdet or mmseg that shows what it looks at.
 
     The model, its test pipeline and its visualizer are the config's; the default scope
     is left as it was::
@@ -58,11 +61,16 @@ class AttentionInferencer(HostInferencer):
             print(result.name, result.outcome.predicted, result.uncertainty)
 
     Args:
-        config: path or ``Config``, for any model that holds attention.
+        config: path, ``'mmpretrain::FOLDER/FILE.py'`` (mmdet and mmseg likewise) or
+            ``Config``, of any model with attention; with another source, of any model.
         checkpoint: file or address of its weights.
         device: device that the model runs on.
         level: choice of the attention shown, as ``combine_levels`` takes it.
         min_score: least score of boxes that count as found and are drawn.
+        source: what the maps are: ``'attention'``; ``'features:MODULE'``, the mean over
+            the channels of what a module returns; ``'gate:MODULE'``, a map of one
+            channel; ``'gradcam'`` or ``'gradcam:MODULE'``, Grad-CAM of the prediction
+            (the predicted class, all boxes found, all pixels).
 
     Attributes:
         classes: names of the classes; empty if neither checkpoint nor data set knows.
@@ -70,7 +78,10 @@ class AttentionInferencer(HostInferencer):
 
     Raises:
         CheckpointError: it cannot be read, or lacks weights of the model.
-        ValueError: a model without attention, or a config of no known host.
+        FileNotFoundError: a host's config that is not there.
+        MissingLibraryError: Grad-CAM's library is not installed.
+        ValueError: another source, a model without attention or without this module,
+            or a config of no known host.
     """
 
     def __init__(
@@ -81,7 +92,9 @@ class AttentionInferencer(HostInferencer):
         *,
         level: str | int = 'mean',
         min_score: float = 0.3,
+        source: str = 'attention',
     ) -> None:
+        self.source = read_source(source)
         if level != 'mean':
             check_count("level, if it is not 'mean',", level, -1)
         self.level = level
@@ -164,7 +177,7 @@ class AttentionInferencer(HostInferencer):
             A ``Failure`` for an image that cannot be used.
 
         Raises:
-            InferenceError: the model's attention is that of no prediction.
+            InferenceError: a source without a map, or of no prediction.
         """
         check_count('batch_size', batch_size, 1)
         if seed is not None:
@@ -246,18 +259,24 @@ class AttentionInferencer(HostInferencer):
             [dict(inputs=one.inputs, data_samples=one.data_sample) for one in loaded]
         )
         begin = time.perf_counter()
-        with (
-            DefaultScope.overwrite_default_scope(self.scope),
-            record_attention(self.model) as record,
-            record_latents(self.model, self._host.roi_extractors(self.model)) as rows,
-            torch.no_grad(),
-        ):
-            data = self.model.data_preprocessor(data, False)
-            predictions = self.model(**data, mode='predict')
+        rows: list[LatentRows] = []
+        with DefaultScope.overwrite_default_scope(self.scope):
+            with torch.no_grad():
+                data = self.model.data_preprocessor(data, False)
+
+            def predict() -> Any:
+                regions = self._host.roi_extractors(self.model)
+                with record_latents(self.model, regions) as found, torch.no_grad():
+                    predictions = self.model(**data, mode='predict')
+                rows.extend(found)
+                return predictions
+
+            scores = partial(self._host.scores, min_score=self.min_score)
+            predictions, record = self.source.look(self.model, data, predict, scores)
         self._synchronize()
         self.model_seconds += time.perf_counter() - begin
         windows = slide_windows(self.model, tuple(data['inputs'].shape[-2:]))
-        levels = levels_of(record, self.level, windows)
+        levels = levels_of(record, self.level, windows, len(batch))
         information = information_of_images(rows, len(batch), windows)
         for i, (name, one) in enumerate(batch):
             prediction = predictions[i]
@@ -278,6 +297,8 @@ class AttentionInferencer(HostInferencer):
                 information[i],
                 self.level,
                 frame,
+                str(self.source),
+                self.source.words,
             )
 
     def _frame(self, loaded: Loaded, meta: Mapping[str, Any]) -> tuple[str, Pixels]:
@@ -303,8 +324,8 @@ class AttentionInferencer(HostInferencer):
     def _load_weights_to_model(
         self, model: nn.Module, checkpoint: dict | None, cfg: Config | ConfigDict | None
     ) -> None:
-        """Load the weights of a model that holds attention."""
-        attention_modules(model)
+        """Load the weights of a model that has what is looked at."""
+        self.source.modules(model)
         super()._load_weights_to_model(model, checkpoint, cfg)
 
 

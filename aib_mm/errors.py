@@ -19,6 +19,10 @@ class DataError(RuntimeError):
     """
 
 
+class InferenceError(ValueError):
+    """A model whose maps cannot be laid on its images: why, and what to do."""
+
+
 def choose(name: str, value: object, allowed: Iterable[str]) -> None:
     """Raise unless ``value`` is one of ``allowed``.
 

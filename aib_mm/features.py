@@ -37,6 +37,12 @@ class AttentionMaps(NamedTuple):
         """Maps of a method whose attention is not random: one sample, without std."""
         return cls(attention, torch.zeros_like(attention), attention.unsqueeze(0))
 
+    @property
+    def is_certain(self) -> bool:
+        """Whether nothing in them is random: one sample, and a std of 0."""
+        alone = len(self.samples) == 1 and self.indices is None
+        return alone and not bool(self.std.any())
+
 
 class WithAttention(tuple[Tensor, ...]):
     """Tensors, as an ordinary tuple, with the attention behind them.

@@ -156,8 +156,8 @@ def _drop(names: Sequence[str], module: nn.Module, inputs: Any, output: Any) -> 
 class AIBMonitorHook(_ForwardObserver):
     """Log what the attention does, through the Runner's log and visualizer backends.
 
-    Every ``interval`` iterations, per ``AIBAttention`` (or attention of another method)
-    and level:
+    Every ``interval`` iterations and at the end of every epoch, per ``AIBAttention``
+    (or attention of another method) and level:
 
     - to the training log, and with it to every backend: mean of the attention, its
       spread over positions (std of the mean map), mean of its std, and with a quantiser
@@ -209,7 +209,9 @@ class AIBMonitorHook(_ForwardObserver):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
-        self._due = self.every_n_train_iters(runner, self.interval)
+        # Small sets have fewer iterations an epoch than the interval.
+        ends = (runner.iter + 1) % len(runner.train_dataloader) == 0
+        self._due = ends or self.every_n_train_iters(runner, self.interval)
 
     def _observe(
         self, prefix: str, module: AttentionModule, inputs: Any, output: WithAttention

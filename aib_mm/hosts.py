@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -104,6 +105,34 @@ def register_hosts(hosts: Iterable[str] | None = None) -> dict[str, HostState]:
         if host not in _states:
             _states[host] = _register(host, HOST_PARTS[host])
     return status()
+
+
+def config_path(config: str | Path) -> Path:
+    """Path of a config; a host's is written ``'mmpretrain::FOLDER/FILE.py'``.
+
+    Nothing is imported, and nothing installed.
+
+    Raises:
+        FileNotFoundError: no such host is installed, or it has no such config.
+    """
+    host, colons, inside = str(config).partition('::')
+    if not colons:
+        return Path(config)
+    if host not in HOST_PARTS or not is_installed(host):
+        hosts = ', '.join(name for name in HOST_PARTS if is_installed(name))
+        raise FileNotFoundError(
+            f'{config} names a config of {host!r}; installed are {hosts or "no hosts"}'
+        )
+    spec = importlib.util.find_spec(host)
+    assert spec is not None
+    folders = [Path(at) for at in spec.submodule_search_locations or ()]
+    # Beside the package where it is installed in place.
+    tried = [folder / '.mim' / 'configs' for folder in folders]
+    tried += [folder.parent / 'configs' for folder in folders]
+    for folder in tried:
+        if (folder / inside).is_file():
+            return folder / inside
+    raise FileNotFoundError(f'{host} has no config {inside!r} (looked in {tried[0]})')
 
 
 def named_by(cfg: 'Config') -> list[str]:

@@ -376,6 +376,19 @@ def test_a_step_that_fails_with_the_attention_writes_nothing(
     assert found in capsys.readouterr().err
 
 
+def test_idle_parameters_of_the_attention_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = 'neck.branches.0.mean_conv.weight'
+    step = engine.Step(64, [name], [name])
+    monkeypatch.setattr(engine, 'run_step', lambda *_: step)
+    assert refused(base(tmp_path), tmp_path) == 2
+    found = f'leaves 1 parameters without a gradient, {name} among them'
+    assert found in capsys.readouterr().err
+
+
 def test_onedl_needs_the_path_of_mmseg(monkeypatch: pytest.MonkeyPatch) -> None:
     requirement = next(one for one in REQUIREMENTS if one.module == 'mmseg')
     for name in requirement.distributions:

@@ -54,7 +54,9 @@ def added(config: Path, folder: Path, *options: str) -> tuple[str, Config]:
     """What ``add`` writes, and the config that this is."""
     out = folder / 'mine.py'
     assert main(['add', str(config), '--out', str(out), *options]) == 0
-    return out.read_text(), Config.fromfile(out)
+    text = out.read_text()
+    assert all(len(line) <= 88 for line in text.splitlines()), text
+    return text, Config.fromfile(out)
 
 
 def segmentor(

@@ -108,12 +108,13 @@ HEADER = """\
 # Compatibility
 
 What [`python -m aib_mm add`](tools.md#attention-into-a-config) does with configs that
-the hosts ship, without further options. {summary}
+the hosts ship, without further options.
+{summary}
 
 A row works if the config that was written runs one training step and one prediction on
-made images, and every parameter of the attention gets a gradient. Pretrained weights
-are left out in this check alone. That a model runs does not say that attention makes it
-better.
+made images, and every parameter of the attention gets a gradient, unless the row names
+`find_unused_parameters`. Pretrained weights are left out in this check alone. That a
+model runs does not say that attention makes it better.
 
 Upstream stack, CPU, one thread, beside other work on two cores; the seconds are those
 of the whole command. The page is written by `tests/test_compatibility.py`:

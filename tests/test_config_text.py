@@ -14,7 +14,10 @@ from aib_mm.utils.config_text import Code, Loop, Noted, config_text, expression
         ([1, (2,), (3, 4), None], '[1, (2,), (3, 4), None]'),
         (dict(a=1, b=dict(c='x')), "dict(a=1, b=dict(c='x'))"),
         (Code('{{_base_.x}}'), '{{_base_.x}}'),
-        (Loop('dict(x)', 'for x in y'), '[dict(x) for x in y]'),
+        (
+            Loop({'': Code('x'), 'a': 1}, 'for x in y'),
+            '[dict(x, a=1) for x in y]',
+        ),
     ],
 )
 def test_values_on_one_line(value: object, text: str) -> None:
@@ -58,11 +61,14 @@ def test_what_is_too_long_is_broken() -> None:
         '    ],',
         ')',
     ]
-    loop = Loop(f'dict({"a" * 40})', f'for {"b" * 40} in c')
+    loop = Loop({'': Code('a' * 40), 'n': 'c' * 40}, 'for a in b')
     assert config_text(dict(x=loop)).splitlines() == [
         'x = [',
-        f'    {loop.item}',
-        f'    {loop.loop}',
+        '    dict(',
+        f'        {"a" * 40},',
+        f"        n='{'c' * 40}',",
+        '    )',
+        '    for a in b',
         ']',
     ]
     assert config_text(dict(x='a' * 100)) == f"x = '{'a' * 100}'\n"

@@ -294,6 +294,7 @@ train_dataloader = dict(
     num_workers=1,
     dataset=dict(
         data_root='data/ade/ADEChallengeData2016',
+        metainfo=dict(_delete_=True, classes=[str(i) for i in range(150)]),
         data_prefix=dict(
             img_path='images/training', seg_map_path='annotations/training'
         ),

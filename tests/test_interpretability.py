@@ -25,6 +25,7 @@ from shipped_configs import PATHS, built
 from torch import Tensor, nn
 
 from aib_mm.cli import interpretability
+from aib_mm.cli.map_options import SOURCES
 from aib_mm.experiments.maps.model import Look, MapModel, level_of, trained_model
 from aib_mm.experiments.maps.subjects import read_arrays, write_arrays
 from aib_mm.interpret import AttentionFieldsHook, record_attention
@@ -521,7 +522,7 @@ def test_models_without_attention_are_measured_by_class_activation(
     run: Callable, user: Path, tmp_path: Path
 ) -> None:
     vanilla = ('--model', 'vanilla.py', 'vanilla0.pth')
-    layer = ('--cam-layer', 'backbone.layer2')
+    layer = ('--source', 'vanilla=gradcam:backbone.layer2')
     found = run(*vanilla, *AIB, *layer, '--sizes', '--high')
     checkpoint = found['models']['vanilla'][0]
     assert checkpoint['maps'] == 'GradCAM of backbone.layer2'
@@ -535,11 +536,11 @@ def test_models_without_attention_are_measured_by_class_activation(
     ]
     with np.load(originals) as content:
         assert content['maps'].shape == (IMAGES, 16, 16)
-    code = interpretability.main([*vanilla, '--cam-layer', 'nope', '--out', 'x'])
+    code = interpretability.main([*vanilla, '--source', 'gradcam:nope', '--out', 'x'])
     assert code == 2
 
 
 def test_the_options_name_what_the_engine_has() -> None:
-    assert interpretability.CAM_METHODS == METHODS
+    assert all(method.lower() in SOURCES for method in METHODS)
     assert interpretability.FITS == FITS
     assert interpretability.NORMALIZATIONS == NORMALIZATIONS

@@ -16,8 +16,10 @@ from aib_mm.interpret.draw.cases import KINDS, MEASURES, Case, Tile, tile_ranges
 from aib_mm.interpret.draw.page import Section, thirds, write_page
 from aib_mm.interpret.draw.pictures import (
     SCALES,
+    color_table,
+    image_jpeg,
     image_uri,
-    map_uri,
+    map_png,
     number,
     outline,
     outline_uri,
@@ -36,8 +38,8 @@ def make_case(name='test/1', label=0, predicted=0, attention=True, **changes):
     mask = np.zeros((8, 8), bool)
     mask[2:4, 3:6] = True
     tiles = [
-        Tile('mean', np.linspace(0.1, 0.9, 16).reshape(4, 4)),
-        Tile('std', np.full((4, 4), 0.03)),
+        Tile('mean', np.linspace(0.1, 0.9, 16).reshape(4, 4)).picture(),
+        Tile('std', np.full((4, 4), 0.03)).picture(),
     ]
     case = Case(
         name=name,
@@ -56,7 +58,7 @@ def make_case(name='test/1', label=0, predicted=0, attention=True, **changes):
 
 def quantized(case):
     levels = np.array([0.25, 0.5])[np.arange(16) % 2].reshape(4, 4)
-    tile = Tile('quantized', levels, '2 anchors')
+    tile = Tile('quantized', levels, '2 anchors', smooth=False).picture()
     return dataclasses.replace(case, tiles=[*case.tiles, tile])
 
 
@@ -136,9 +138,10 @@ def test_every_case_is_a_card_with_its_pictures(tmp_path):
     pictures = page.all('img')
     assert len(pictures) == 3 * 4
     assert [decode(p['src']).size for p in pictures[:4]] == [(8, 8)] + [(4, 4)] * 3
+    assert all(picture['loading'] == 'lazy' for picture in pictures)
     assert [p['alt'] for p in pictures[:4]] == [
         'Image test/1',
-        'Mean of the attention, from 0.1 to 0.9',
+        'Mean map, from 0.1 to 0.9',
         'Standard deviation of the attention, from 0.03 to 0.03',
         'A sample of the attention, quantised, from 0.25 to 0.5',
     ]
@@ -149,7 +152,7 @@ def test_a_card_says_what_was_predicted_how_surely_and_what_was_measured(tmp_pat
     first, second = re.findall('<article.*?</article>', text, re.DOTALL)[::2]
     assert '✓ predicted <b>cat</b>, is <b>cat</b>' in first
     assert '✗ predicted <b>&lt;i&gt;&amp;</b>, is <b>dog</b>' in second
-    assert re.findall(r'<th scope="row">(.*?)</th>', first) == ['cat', 'dog']
+    assert re.findall(r'<th scope="row">(\w+)', first) == ['cat', 'dog']
     assert re.findall(r'<td>([\d.]+)</td>', first) == ['0.80', '0.10']
     assert re.findall(r'width: ([\d.]+)%', first) == ['80.0', '10.0']
     assert first.count('<tr class="true">') == 1 and '<tr class="true">' not in second
@@ -191,7 +194,7 @@ def test_page_refers_to_nothing_outside(tmp_path):
     assert page.all('link') == []
     bare = re.sub(r'base64,[\w+/=]+', '', text)
     assert '//' not in bare and '@import' not in bare
-    assert set(re.findall(r'url\((.{11})', bare)) == {'data:image/'}
+    assert set(re.findall(r"url\('(.{11})", bare)) == {'data:image/'}
 
 
 def test_everything_is_escaped(tmp_path):
@@ -199,7 +202,7 @@ def test_everything_is_escaped(tmp_path):
         make_case(EVIL, label=2, measures={EVIL: EVIL, 'quality': 0.5}),
         dataclasses.replace(make_case(EVIL), true=[1, 7], predicted=[1, 7]),
     ]
-    cases[0].tiles.append(Tile('quantized', np.zeros((2, 2)), EVIL))
+    cases[0].tiles.append(Tile('quantized', np.zeros((2, 2)), EVIL).picture())
     text = write(
         tmp_path / 'r.html',
         [Section(EVIL, EVIL, cases, 1, 1, shared=cases)],
@@ -213,7 +216,7 @@ def test_everything_is_escaped(tmp_path):
     assert '<script>alert' not in text
     assert '<i>&' not in text and '&lt;i&gt;&amp;' in text
     page = Page(text)
-    assert len(page.all('script')) == 1
+    assert len(page.all('script')) == 2
     right, wrong = page.all('article')
     assert json.loads(wrong['data-measures']) == {EVIL: EVIL, 'quality': 0.5}
     assert (right['data-predicted'], right['data-true']) == ('1 7', '1 7')
@@ -239,7 +242,7 @@ def test_the_same_images_stand_under_every_model(tmp_path):
     text = write(tmp_path / 'r.html', shared)
     head, *rows = re.findall('<tr>.*?</tr>', text.partition('class="shared"')[2], re.S)
     assert re.findall(r'is <b>(\w+|&.*?)</b>', head) == ['cat', 'dog', '&lt;i&gt;&amp;']
-    assert [row.count('Mean of the attention') for row in rows[:2]] == [3, 0]
+    assert [row.count('Mean map') for row in rows[:2]] == [3, 0]
     assert [row.count('no attention') for row in rows[:2]] == [0, 3]
     assert [rows[0].count(sign) for sign in '✓✗'] == [2, 1]
     assert rows[1].count('<small>0.80</small>') == 3
@@ -253,22 +256,23 @@ def test_what_can_be_filtered_and_shown_is_there_to_choose(tmp_path):
             for tag in ('select', 'input')
         ]
 
-    known = make_case(measures=dict(consistency=0.5))
+    known = make_case(measures=dict(consistency=0.5, preference=0.5))
     bare = dataclasses.replace(
         make_case(attention=False), true=None, right=None, outline=''
     )
-    samples = [Tile('mean', np.eye(2)), Tile('sample_1', np.eye(2))]
+    samples = [Tile(name, np.eye(2)).picture() for name in ('mean', 'sample_1')]
     unknown = dataclasses.replace(bare, tiles=samples)
-    everything = {'verdict', 'true', 'predicted', 'third', 'sort'}
-    assert controls(known) == [everything, {'over', 'outline'}]
-    assert controls(unknown) == [{'predicted'}, {'over', 'samples'}]
-    assert controls(bare) == [{'predicted'}, set()]
+    everything = {'verdict', 'looks', 'true', 'predicted', 'third', 'sort', 'colours'}
+    sliders = {'name', 'opacity', 'size'}
+    assert controls(known) == [everything, {'outline', *sliders}]
+    assert controls(unknown) == [{'predicted', 'colours'}, {'samples', *sliders}]
+    assert controls(bare) == [{'predicted'}, {'name'}]
 
 
 def test_numbers_are_explained_where_they_stand(tmp_path):
-    text = write_folder(tmp_path / 'r.html', make_case(measures=dict(quality=0.12345)))
-    assert re.search(r'quality\s*<b>0.1235?</b>', text)
-    assert f'<dt>quality</dt><dd>{MEASURES["quality"].meaning}</dd>' in text
+    text = write_folder(tmp_path / 'r.html', make_case(measures=dict(quality=0.1234)))
+    assert re.search(r'quality\s*<b>0.123</b>', text)
+    assert f'quality">{MEASURES["quality"].meaning}</dd>' in text
     assert MEASURES['total_bits'].meaning not in text
     assert '<option value="-quality">quality, highest first</option>' in text
     text = write(tmp_path / 'r.html', make_sections())
@@ -276,36 +280,35 @@ def test_numbers_are_explained_where_they_stand(tmp_path):
 
 
 def test_colours_are_those_of_all_images(tmp_path):
-    low = make_case(tiles=[Tile('mean', np.full((1, 1), -2.0))])
-    high = make_case(
-        tiles=[
-            Tile('sample_1', np.full((1, 1), 0.5)),
-            Tile('std', np.full((1, 1), 3.0)),
-            Tile('bits', np.ones((1, 1))),
-        ]
-    )
-    text = write_folder(tmp_path / 'p.html', low, high)
-    legends = re.findall(
-        r'class="legend">.*?<span>([-\d.]+)</span>.*?<span>([-\d.]+)</span>\n</div>',
-        text,
-        re.DOTALL,
-    )
-    assert legends == [('-2', '0.5'), ('0', '3'), ('0', '1')]
-    first, second = (decode(p['src']) for p in Page(text).all('img')[1::2][:2])
-    assert first.convert('RGB').getpixel((0, 0)) != second.convert('RGB').getpixel(
-        (0, 0)
-    )
+    low = make_case(tiles=[Tile('mean', np.full((1, 1), -2.0)).picture()])
+    others = dict(sample_1=0.5, std=3.0, bits=1.0)
+    tiles = [Tile(name, np.full((1, 1), v)).picture() for name, v in others.items()]
+    text = write_folder(tmp_path / 'p.html', low, make_case(tiles=tiles))
+    page = Page(text)
+    legends = [
+        (one['data-scale'], one['data-low'], one['data-high'])
+        for one in page.all('div', 'legend')
+    ]
+    assert legends == [
+        ('attention', '-2', '0.5'),
+        ('std', '0', '3'),
+        ('bits', '0', '1'),
+    ]
+    (section,) = page.all('section')
+    ends = dict(attention=[-2.0, 0.5], std=[0.0, 3.0], bits=[0.0, 1.0])
+    assert json.loads(section['data-ends']) == ends
 
 
 def test_std_scale_of_a_model_ends_at_its_own_largest(tmp_path):
     (first,) = make_sections()
-    tiles = [Tile('std', np.full((4, 4), 0.25))]
+    tiles = [Tile('std', np.full((4, 4), 0.25)).picture()]
     second = dataclasses.replace(first, cases=[make_case(tiles=tiles)])
-    text = write(tmp_path / 'r.html', [first, second])
-    legends = re.findall(
-        r'attention: std</span>\s*<span>0</span>.*?>([\d.]+)<', text, re.S
-    )
-    assert legends == ['0.03', '0.25']
+    page = Page(write(tmp_path / 'r.html', [first, second]))
+    legends = [one for one in page.all('div', 'legend') if one['data-scale'] == 'std']
+    assert [(one['data-low'], one['data-high']) for one in legends] == [
+        ('0', '0.03'),
+        ('0', '0.25'),
+    ]
     assert tile_ranges(first.tiles, (0.0, 1.0)) == {
         'attention': (0.0, 1.0),
         'std': (0.0, 0.03),
@@ -334,24 +337,42 @@ def test_image_survives():
 
 
 def test_large_images_are_made_small():
-    uri = image_uri(np.zeros((60, 200, 3), np.uint8), 50)
-    head, data = uri.split(',')
-    assert head == 'data:image/jpeg;base64'
-    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (50, 15)
+    with Image.open(
+        io.BytesIO(image_jpeg(np.zeros((60, 200, 3), np.uint8), 50))
+    ) as one:
+        assert one.format == 'JPEG' and one.size == (50, 15)
 
 
-def test_map_is_coloured_by_the_whole_range_and_clipped():
+def test_a_map_is_grey_from_its_least_value_to_its_greatest():
     values = np.array([[-1.5, -1.0, 0.0], [1.0, 2.0, -0.5]])
-    picture = np.asarray(decode(map_uri(values, (-1.0, 1.0), 'viridis')).convert('RGB'))
-    colors = matplotlib.colormaps['viridis']
-    expected = [0, 0, 128, 255, 255, 64]
-    for pixel, index in zip(picture.reshape(-1, 3), expected, strict=True):
-        assert pixel.tolist() == [round(255 * c) for c in colors(index)[:3]]
+    with Image.open(io.BytesIO(map_png(values))) as picture:
+        assert picture.mode == 'L'
+        grey = np.asarray(picture)
+    expected = [round(255 * (v + 1.5) / 3.5) for v in values.flat]
+    assert grey.flatten().tolist() == expected
+    with Image.open(io.BytesIO(map_png(np.full((2, 2), 7.0)))) as picture:
+        assert picture.getextrema() == (0, 0)
 
 
-def test_map_without_range_is_the_lowest_colour():
-    picture = decode(map_uri(np.zeros((2, 2)), (0.0, 0.0), 'magma')).convert('RGB')
-    assert len(picture.getcolors()) == 1
+def test_the_page_knows_the_colours_and_the_spread_of_a_map(tmp_path):
+    values = np.arange(400.0).reshape(20, 20)[::-1]
+    tile = Tile('std', values).picture()
+    assert tile.ends == (0.0, 399.0)
+    assert tile.spread == [int(399 * k / 20) for k in range(21)]
+    page = Page(write_folder(tmp_path / 'p.html', make_case(tiles=[tile])))
+    (body,) = page.all('body')
+    assert body['data-std'] == color_table('magma') and len(body['data-std']) == 6 * 256
+    magma = matplotlib.colormaps['magma'](np.arange(256))[:, :3]
+    digits = bytes.fromhex(body['data-std'])
+    assert (
+        np.abs(np.frombuffer(digits, np.uint8).reshape(-1, 3) - 255 * magma).max()
+        <= 0.5
+    )
+    (image,) = (one for one in page.all('img') if 'data-spread' in one)
+    assert image['data-scale'] == 'std'
+    assert [float(v) for v in image['data-spread'].split()] == pytest.approx(
+        tile.spread, 1e-3
+    )
 
 
 @pytest.mark.parametrize(
@@ -370,6 +391,16 @@ def test_outline_is_the_border_of_the_pixels(pixels, edges):
     for pixel in pixels:
         mask[pixel] = True
     assert set(re.findall(r'M\d+ \d+[hv]1', outline(mask))) == edges
+
+
+def test_borders_of_classes_that_touch_are_drawn_once():
+    labels = np.array([[0, 1], [0, 2]])
+    edges = re.findall(r'M\d+ \d+[hv]1', outline(labels))
+    across, down = (
+        {'M1 0h1', 'M1 1h1', 'M1 2h1'},
+        {'M1 0v1', 'M1 1v1', 'M2 0v1', 'M2 1v1'},
+    )
+    assert set(edges) == across | down and len(edges) == len(set(edges))
 
 
 def test_outline_lies_over_the_whole_image():
@@ -392,28 +423,28 @@ def test_thirds_of_the_consistency(tmp_path):
 
 
 def test_numbers_are_for_people(tmp_path):
-    assert [number(v) for v in (164_712.3, 1647.4, 0.00012345, 1.0, 9999.7)] == [
+    assert [number(v) for v in (164_712.3, 1647.4, 0.00012345, 1.0, 999.7)] == [
         '164,712',
-        '1647',
-        '0.0001234',
+        '1,647',
+        '0.000123',
         '1',
-        '10,000',
+        '1,000',
     ]
     assert range_ends(3.96e-24, 1.0) == ['0', '1']
     assert range_ends(0.0039, 0.729, 3) == ['0.0039', '0.729']
     assert range_ends(-2.0, 1e-3) == ['-2', '0']
     assert range_ends(19.4, 4970.3) == ['19', '4,970']
     assert range_ends(0.0, 0.0) == ['0', '0']
-    noise = make_case(tiles=[Tile('std', np.array([[7e-23, 0.0004]]))])
+    noise = make_case(tiles=[Tile('std', np.array([[7e-23, 0.0004]])).picture()])
     text = write_folder(tmp_path / 'p.html', noise)
     assert 'std<br>0–0.0004<' in text
     assert 'alt="Standard deviation of the attention, from 0 to 0.0004"' in text
 
 
 def test_maps_are_made_small():
-    values = np.arange(128.0 * 256, dtype=np.float32).reshape(128, 256)
+    values = np.arange(512.0 * 1024, dtype=np.float32).reshape(512, 1024)
     small = shrink(values)
-    assert small.shape == (32, 64)
+    assert small.shape == (128, 256)
     assert small[0, 0] == pytest.approx(values[:4, :4].mean())
     assert set(shrink(values, smooth=False).flat) <= set(values.flat)
     assert shrink(values[:3, :5]).shape == (3, 5)

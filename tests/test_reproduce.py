@@ -327,6 +327,20 @@ def test_what_cannot_work_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_of_table_8_measures_what_it_trains(tmp_path: Path) -> None:
+    arguments = ['8', '--sets', 'cifar10', '--only', 'vgg_aib', '--seeds', '0', '1']
+    code, text = run(tmp_path, *arguments, '--dry-run')
+    assert code == 0
+    assert 'SVHN: MISSING' in text
+    out = 'work_dirs/reproduce/table8'
+    trained = 'work_dirs/reproduce/cifar10/vgg_aib'
+    assert text.splitlines()[-1] == (
+        f'python tools/interpretability.py --out {out}/cifar10 --model '
+        f'{trained}/vgg_aib.py {trained}/seed0/epoch_200.pth '
+        f'{trained}/seed1/epoch_200.pth --patches-from {out}/patches.py'
+    )
+
+
 @pytest.mark.slow
 def test_the_dry_run_of_the_page(tmp_path: Path) -> None:
     """The first command of docs/reproduce.md, where there is no data."""

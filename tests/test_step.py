@@ -47,6 +47,18 @@ def test_small_images_are_not_padded_to_the_size_of_crops() -> None:
     assert seen == [(2, 3, 64, 64)] * 2
 
 
+def test_weights_are_not_loaded_where_their_type_is_left_out() -> None:
+    """As in mmdet's PVT configs, whose backbone reads ``checkpoint`` alone."""
+    pytest.importorskip('mmseg')
+    cfg = Config(SEGMENTOR)
+    cfg.model.backbone.init_cfg = dict(checkpoint='https://nowhere.invalid/a.pth')
+    register(cfg)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(cfg.model)
+    run_step(cfg, model)
+    assert model.backbone.init_cfg is None
+
+
 @pytest.mark.parametrize('masks', [False, True])
 @pytest.mark.parametrize('semantic', [False, True])
 def test_detectors_get_the_truth_that_their_pipeline_loads(

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from aib_mm.classification import ResNetStage, WideResNetBlocks
 from aib_mm.classification.random_batch import random_batch
 from aib_mm.encoders import GaussianEncoder
+from aib_mm.interpret import record_attention
 
 pytestmark = pytest.mark.usefixtures('mmpretrain_scope')
 
@@ -402,9 +403,14 @@ def predict_on_meta(model: torch.nn.Module, image: Tensor) -> None:
 def test_the_cost_is_that_of_a_real_prediction(name: str) -> None:
     model = classifier(name).eval()
     size = 224 if name.endswith('_cub') else 32
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        (prediction,) = model(torch.randn(1, 3, size, size), mode='predict')
+    with (
+        record_attention(model) as record,
+        FlopCounterMode(display=False) as counter,
+        torch.no_grad(),
+    ):
+        model(torch.randn(1, 3, size, size), mode='predict')
     macs = counter.get_total_flops() / 2e9
     assert macs == pytest.approx(COST[name][2], abs=0.0006)
     side = 14 if size == 224 else 16
-    assert prediction.attention_mean.shape == (1, side, side)
+    ((maps,),) = record['neck']
+    assert maps.mean.shape == (1, 1, side, side)

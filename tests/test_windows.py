@@ -121,7 +121,7 @@ def test_bits_of_windows_are_averaged_where_they_overlap(windows: Windows) -> No
 def test_other_passes_are_refused(windows: Windows) -> None:
     one = torch.ones(1, 1, 4, 4)
     passes = [(AttentionMaps(one, one, one[None], None),)] * 5
-    with pytest.raises(InferenceError, match="goes 5 times through its attention 'n'"):
+    with pytest.raises(InferenceError, match="goes 5 times through 'n'"):
         levels_of({'n': passes}, 'mean', windows)
 
 

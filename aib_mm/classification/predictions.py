@@ -1,11 +1,14 @@
 """A classifier's prediction of one image, drawn and put in words."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from aib_mm.entropy import binary_entropy, entropy, exclude_each_other
 from aib_mm.interpret.record.outcome import Outcome
@@ -50,6 +53,29 @@ def read(
         else:
             doubt = entropy(scores).item()
     return Outcome(predicted, true, quality, doubt)
+
+
+def scores(
+    model: nn.Module,
+    data: dict[str, Any],
+    predictions: Sequence[DataSample],
+    min_score: float,
+) -> list[Tensor | None]:
+    """The logit of each predicted class, without sampling, with a graph.
+
+    Not its probability, which hardly moves where the model is sure.
+
+    Args:
+        model: the classifier.
+        data: the batch as its data preprocessor gave it.
+        predictions: what it predicts for this batch.
+        min_score: without a meaning here.
+    """
+    logits = model(data['inputs'], mode='tensor')
+    if isinstance(logits, list | tuple):
+        logits = logits[-1]
+    labels = [int(one.pred_score.argmax()) for one in predictions]
+    return [row[label] for row, label in zip(logits, labels, strict=True)]
 
 
 def has_several_labels(model: nn.Module | None) -> bool:

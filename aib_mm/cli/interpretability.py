@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from aib_mm.cli.map_options import (
-    CAM_METHODS,
+    SOURCES,
     add_level_option,
     add_model_options,
     command_line,
@@ -84,15 +84,12 @@ def _add_measure_options(parser: argparse.ArgumentParser) -> None:
     )
     add_level_option(group)
     group.add_argument(
-        '--cam-method',
-        choices=CAM_METHODS,
-        default=CAM_METHODS[0],
-        help='class activation for models without attention (%(default)s)',
-    )
-    group.add_argument(
-        '--cam-layer',
-        metavar='NAME',
-        help='its layer (last of the model with a map of at least 7×7)',
+        '--source',
+        nargs='+',
+        default=[],
+        metavar='[NAME=]SOURCE',
+        help=f'what the maps are: {SOURCES}; with NAME= of the config NAME.py alone '
+        '(attention where the model has it, else gradcam)',
     )
     group.add_argument(
         '--images',

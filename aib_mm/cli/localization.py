@@ -4,16 +4,22 @@ import argparse
 from collections.abc import Sequence
 
 from aib_mm.cli.map_options import (
-    CAM_METHODS,
+    SOURCES,
     add_level_option,
     add_model_options,
     command_line,
 )
 from aib_mm.cli.options import guarded, integer
 
-#: As in ``aib_mm.experiments.maps.model``, which help has no time to import.
-MAPS = ('attention', *CAM_METHODS, 'occlusion', 'center', 'random')
-DEFAULT_MAPS = (*MAPS[:3], 'occlusion', 'center', 'random')
+#: Those of the package's published tables, whose rows have these names.
+DEFAULT_MAPS = (
+    'attention',
+    'GradCAM',
+    'GradCAMPlusPlus',
+    'occlusion',
+    'center',
+    'random',
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -37,20 +43,12 @@ def _add_map_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--maps',
         nargs='+',
-        choices=MAPS,
         default=DEFAULT_MAPS,
-        metavar='MAP',
-        help=f'which, in this order, of {", ".join(MAPS)} ({" ".join(DEFAULT_MAPS)})',
+        metavar='[NAME=]MAP',
+        help=f'in this order: {SOURCES}, occlusion, center, random; with NAME= of the '
+        f'config NAME.py, which then has only those ({" ".join(DEFAULT_MAPS)})',
     )
     add_level_option(group)
-    group.add_argument(
-        '--cam-layer',
-        action='append',
-        default=[],
-        metavar='NAME=LAYER',
-        help='layer for class activation in the config NAME.py (last of the model '
-        'with a map of at least 7×7); once for each',
-    )
     group.add_argument(
         '--window',
         type=integer(1),

@@ -6,14 +6,10 @@ import sys
 
 from aib_mm.cli.options import add_cfg_options, integer
 
-#: As in ``aib_mm.interpret.record.class_activation``, which help has no time to import.
-CAM_METHODS = (
-    'GradCAM',
-    'GradCAMPlusPlus',
-    'HiResCAM',
-    'LayerCAM',
-    'XGradCAM',
-    'EigenCAM',
+#: What ``aib_mm.interpret.record.source`` reads, for help.
+SOURCES = (
+    'attention, features:MODULE, gate:MODULE, gradcam or gradcam:MODULE, likewise '
+    'gradcamplusplus, hirescam, layercam, xgradcam and eigencam'
 )
 
 

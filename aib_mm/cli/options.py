@@ -105,8 +105,9 @@ def guarded(
 ) -> int:
     """Run a program and return its exit code, 0 if it gives none.
 
-    Users' errors become one line on stderr and exit code 2. Those of loading samples
-    end with a line that names the split, after their traceback.
+    Users' errors become one line on stderr and exit code 2, an interruption (Ctrl-C)
+    one line and exit code 130. Errors of loading samples end with a line that names the
+    split, after their traceback.
     """
     args = parser.parse_args(argv)
     from aib_mm.diagnosis.explain import RunError
@@ -128,6 +129,9 @@ def guarded(
     except NonFiniteLossError as error:
         print(f'{parser.prog}: error: {error}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt as error:
+        print(f'{parser.prog}: stopped {error}'.rstrip(), file=sys.stderr)
+        return 130
     except URLError as error:  # a host's dataset or weights
         print(
             f'{parser.prog}: error: a download failed ({error}); where there is no '

@@ -21,11 +21,11 @@ def make_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = _Parser(
         prog='visualize_attention.py',
-        description='Predict images and show what the model attends to: pictures, '
-        'arrays and a page. For any config of mmpretrain, mmdet or mmseg whose model '
-        'holds AIBAttention or the attention of another method.',
+        description='Predict images and show what the model looks at: pictures, arrays '
+        'and a page. For any config of mmpretrain, mmdet or mmseg: the attention of '
+        'its model or, with --source, its features or Grad-CAM.',
     )
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help="config file, or 'mmpretrain::FOLDER/FILE.py'")
     parser.add_argument('checkpoint', help='checkpoint file or address')
     parser.add_argument(
         'images', nargs='*', type=Path, metavar='IMAGE', help='image files or folders'
@@ -41,7 +41,15 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--batch', type=integer(1), default=8, help='images a pass (8)')
     parser.add_argument(
-        '--level', type=integer(0), help='of the attention (mean of all)'
+        '--source',
+        default='attention',
+        help='what the maps are: attention; features:MODULE, the mean over the '
+        'channels of what the module of this name returns; gate:MODULE, a map of one '
+        'channel; gradcam or gradcam:MODULE, Grad-CAM of the prediction, at the last '
+        'layer with a map of at least 7×7 unless named (attention)',
+    )
+    parser.add_argument(
+        '--level', type=integer(0), help='of several maps (mean of all)'
     )
     parser.add_argument(
         '--range',
@@ -63,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
         'IoU of the image; a class is 0 or 1 (0.5)',
     )
     parser.add_argument(
-        '--page-images', type=integer(0), default=500, help='on the page (500)'
+        '--page-images', type=integer(0), default=2000, help='on the page (2000)'
     )
     parser.add_argument(
         '--sheet',

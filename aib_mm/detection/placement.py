@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.config import ConfigDict
 
 from aib_mm.errors import UsageError
-from aib_mm.utils.config_text import Loop, expression
+from aib_mm.utils.config_text import Code, Loop
 from aib_mm.utils.configs import type_name
 
 POOLING = None
@@ -52,7 +52,7 @@ def latent_head(
         changed['aib_loss'] = aib_loss
     if not isinstance(boxes, list):
         return dict(roi_head=dict(type=_ROI_HEADS[kind], bbox_head=changed))
-    item = f'dict(box, {expression(changed).removeprefix("dict(")}'
+    item = {'': Code('box'), **changed}
     each = Loop(item, 'for box in _base_.model.roi_head.bbox_head')
     return dict(roi_head=dict(type=_ROI_HEADS[kind], bbox_head=each))
 

@@ -1,5 +1,8 @@
 """A detector's prediction of one image, drawn and put in words."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from mmdet.evaluation.functional.mean_ap import tpfp_default
@@ -8,6 +11,7 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from aib_mm.detection.gaussian_roi_head import (
     GaussianCascadeRoIHead,
@@ -50,6 +54,41 @@ def read(
     if truth is None or 'bboxes' not in truth:
         return Outcome(predicted, entropy=entropy)
     return Outcome(predicted, _once(truth.labels), _f1(found, truth), entropy)
+
+
+def scores(
+    model: nn.Module,
+    data: dict[str, Any],
+    predictions: Sequence[DetDataSample],
+    min_score: float,
+) -> list[Tensor | None]:
+    """The sum of the scores of the boxes above ``min_score``, with a graph.
+
+    mmdet's dense heads detach the scores that they predict from; here they do not.
+
+    Args:
+        model: the detector.
+        data: the batch as its data preprocessor gave it; predicted again.
+        predictions: without a use here: they have no graph.
+        min_score: least score that counts.
+
+    Returns:
+        None for an image without such a box.
+    """
+    with _Attached():
+        again = model(**data, mode='predict')
+    found = [one.pred_instances.scores for one in again]
+    above = [scores[scores > min_score] for scores in found]
+    return [scores.sum() if len(scores) else None for scores in above]
+
+
+class _Attached(TorchFunctionMode):
+    """Inside, ``Tensor.detach`` gives the tensor itself."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        return args[0] if func is Tensor.detach else func(*args, **(kwargs or {}))
 
 
 def roi_extractors(model: nn.Module) -> list[nn.Module]:

@@ -169,7 +169,7 @@ def _settings(
         hook: dict[str, Any] = dict(type='AIBLossHook')
         if wanted.price is not None:
             hook['attention_price'] = wanted.price
-        note = "the head is the host's, which takes no losses of a neck"
+        note = "the host's head takes no losses of a neck"
         settings['default_hooks'] = dict(aib_loss=Noted(hook, note))
     return settings
 

@@ -12,6 +12,7 @@ from mmengine.config import Config, DictAction
 from aib_mm import register
 from aib_mm.diagnosis.explain import SETTINGS
 from aib_mm.errors import UsageError, describe, did_you_mean
+from aib_mm.hosts import config_path
 
 # With these, none of the toolboxes' 2,600 config files is refused.
 _ALL_BUT, _LONG = 0.88, 7
@@ -69,9 +70,16 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
 def read_config(path: str) -> Config:
     """Read a config as it stands; what it needs is not registered.
 
+    Args:
+        path: a config file, or ``'mmpretrain::FOLDER/FILE.py'``.
+
     Raises:
         UsageError: the file is missing or no config.
     """
+    try:
+        path = str(config_path(path))
+    except FileNotFoundError as error:
+        raise UsageError(str(error)) from error
     if not Path(path).is_file():
         folder = Path(path).absolute().parent
         names = [one.name for one in folder.glob('*')]
@@ -95,7 +103,7 @@ def load_config(path: str, options: Mapping[str, Any] | Sequence[str] | None) ->
     """Read a config, merge ``--cfg-options`` into it, register what it needs.
 
     Args:
-        path: a config file.
+        path: a config file, or ``'mmpretrain::FOLDER/FILE.py'``.
         options: ``KEY=VALUE`` texts, or values by their keys.
 
     Raises:

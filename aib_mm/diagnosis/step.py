@@ -122,7 +122,8 @@ def _initialise(cfg: Config, model: BaseModel) -> None:
     for module in model.modules():
         init = getattr(module, 'init_cfg', None)
         inits = init if isinstance(init, list | tuple) else [init]
-        if any(type_name(one).startswith('Pretrained') for one in inits):
+        # Some of the hosts' leave its type, Pretrained, out.
+        if any(isinstance(one, dict) and 'checkpoint' in one for one in inits):
             module.init_cfg = None
     model.init_weights()
     for hook in hooks_of(cfg):

@@ -20,6 +20,7 @@ from aib_mm.interpret.record.inputs import Failure, Item
 from aib_mm.interpret.result import AttentionResult
 from aib_mm.training.checkpoint import CheckpointError
 from aib_mm.training.toolkits import toolkit_of
+from aib_mm.utils.libraries import MissingLibraryError
 
 _LINES = 10  # of progress, where there is no terminal
 
@@ -43,6 +44,7 @@ class LookOptions:
         sheet: number of images in one picture; None draws none.
         device: device that the model runs on.
         seed: start of the samples.
+        source: what the maps are, as ``read_source`` takes it.
     """
 
     config: str
@@ -61,6 +63,7 @@ class LookOptions:
     sheet: int | None
     device: str
     seed: int
+    source: str
 
 
 def look(options: LookOptions) -> int:
@@ -144,10 +147,12 @@ def _build(options: LookOptions) -> AttentionInferencer:
                 options.device,
                 level=level,
                 min_score=options.score,
+                source=options.source,
             )
     except CheckpointError:
         raise
-    except ValueError as error:  # no attention, or a part that cannot be built
+    # No such source, or a part that cannot be built.
+    except (ValueError, MissingLibraryError) as error:
         raise UsageError(f'{options.config}: {error}') from error
 
 

@@ -1,4 +1,4 @@
-"""What users say of configs by their names: titles of rows, layers."""
+"""What users say of configs by their names: titles of rows, maps."""
 
 from collections.abc import Collection, Sequence
 
@@ -28,3 +28,25 @@ def read_pairs(
             )
         pairs[name] = value
     return pairs
+
+
+def chosen(
+    option: str, texts: Sequence[str], names: Collection[str]
+) -> dict[str, list[str]]:
+    """What is chosen for each config, by its name, in the order given.
+
+    Args:
+        option: name of the option, for messages.
+        texts: ``VALUE`` for every config that has none of its own, or ``NAME=VALUE``.
+        names: names of the configs.
+
+    Raises:
+        UsageError: a text with an unknown name.
+    """
+    own: dict[str, list[str]] = {name: [] for name in names}
+    for text in texts:
+        if '=' in text:
+            ((name, value),) = read_pairs(option, 'NAME=VALUE', [text], names).items()
+            own[name].append(value)
+    shared = [text for text in texts if '=' not in text]
+    return {name: values or shared for name, values in own.items()}

@@ -1,15 +1,20 @@
 """One image, what a model predicts for it and where it looks: plain arrays."""
 
+import base64
+import io
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from mmengine.structures import BaseDataElement
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aib_mm.errors import InferenceError
 from aib_mm.features import AttentionMaps
 from aib_mm.interpret.measure.consistency import map_similarity
 from aib_mm.interpret.record.fields import combine_levels
@@ -23,28 +28,36 @@ Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
 
 
-class InferenceError(ValueError):
-    """A model whose attention cannot be laid on its images: why, and what to do."""
-
-
 @dataclass(frozen=True)
 class AttentionResult:
     """What ``AttentionInferencer`` gives for one image of H × W pixels.
 
     Maps are laid on the image when they are first asked for, so that whoever writes
-    pictures does that work in a thread of its own.
+    pictures does that work in a thread of its own. ``plot()`` draws the image beside
+    its map, and a notebook shows a result so.
 
     Attributes:
-        name: identifies the image: its path below the folder that was given.
-        image: ``(H, W, 3)``, RGB: what the pipeline's loader read (``visible``) or,
-            where the test pipeline of a classifier crops, what the network saw.
+        name: identifies the image: its path below the folder that was given, or the
+            place of an array in the list, in five digits.
+        image: ``(H, W, 3)`` uint8, RGB, also of a model that takes BGR. By ``frame``
+            the image as the pipeline's loader read it, or what the network saw.
         prediction: the host's data sample, on the CPU; mmseg's without ``seg_logits``.
-        outcome: the prediction in words that all hosts share.
-        levels: maps of this image, a batch of one, on the CPU, over the network's
-            input.
+            Its boxes and masks lie on ``image``.
+        outcome: the prediction in words that all hosts share: classes predicted and
+            true, quality in [0, 1], entropy in nats.
+        levels: maps of this image as the modules gave them, a batch of one, float32 on
+            the CPU, over the network's input with its padding; in the model's order.
         latent: what the latents tell, or None without a density.
         level: what ``combine_levels`` takes; there is such a level.
-        frame: frame of ``image``, one of ``map_on_image``'s.
+        frame: ``'ori_shape'``: H and W are those of the file, and the maps, which lie
+            over the network's input, are cut of its padding and resized to that.
+            ``'img_shape'``, of classifiers alone: the test pipeline crops, or resizes
+            without saying how; ``image`` is then the crop that the network saw, with
+            its normalisation undone, and H and W are the crop's.
+        source: what the maps are, as ``AttentionInferencer`` takes it; of class
+            activation with its layer. ``attention_mean`` and its like are these maps
+            whatever the source.
+        words: the same for people.
     """
 
     name: str
@@ -55,6 +68,55 @@ class AttentionResult:
     latent: Information | None
     level: str | int = 'mean'
     frame: str = 'ori_shape'
+    source: str = 'attention'
+    words: str = 'attention'
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        outcome = f'predicted={list(self.outcome.predicted)}'
+        if self.outcome.true is not None:
+            outcome += f', true={list(self.outcome.true)}'
+        return (
+            f'{type(self).__name__}({self.name!r}, {height}×{width}, {outcome}, '
+            f'source={self.source!r}, levels={len(self.levels)})'
+        )
+
+    def _repr_html_(self) -> str:
+        """The image beside its map, for notebooks."""
+        content = io.BytesIO()
+        self.plot().savefig(content, format='png')
+        data = base64.b64encode(content.getvalue()).decode('ascii')
+        return (
+            f'<figure><img alt="{escape(self.words)}" '
+            f'src="data:image/png;base64,{data}">'
+            f'<figcaption>{escape(repr(self))}</figcaption></figure>'
+        )
+
+    def plot(self) -> Figure:
+        """The image, its map over it and, where anything is random, the std.
+
+        Returns:
+            A figure of matplotlib that is none of pyplot's: ``plot().savefig(path)``.
+        """
+        maps = {self.words: (self.attention_mean, 'viridis')}
+        if not self.is_certain:
+            maps['std'] = self.attention_std, 'magma'
+        figure = Figure(figsize=(3.2 * (1 + len(maps)), 3.4), layout='constrained')
+        axes = figure.subplots(1, 1 + len(maps))
+        for axis in axes:
+            axis.imshow(self.image)
+            axis.set_axis_off()
+        axes[0].set_title(self.name, fontsize=9)
+        for axis, (title, (values, colors)) in zip(axes[1:], maps.items(), strict=True):
+            drawn = axis.imshow(values, cmap=colors, alpha=0.6)
+            axis.set_title(title, fontsize=9)
+            figure.colorbar(drawn, ax=axis, location='bottom')
+        return figure
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether nothing in the maps is random: no std, no samples worth showing."""
+        return all(maps.is_certain for maps in self.levels)
 
     @cached_property
     def attention_mean(self) -> Map:
@@ -96,11 +158,13 @@ class AttentionResult:
     def uncertainty(self) -> dict[str, float]:
         """What is known of the doubt.
 
-        ``attention_std``, the mean over the image; ``predictive_entropy`` in nats, as
-        the head wrote it, else ``Outcome.entropy``; ``mutual_information`` in nats
-        where the head wrote it.
+        ``attention_std``, the mean over the image, where anything is random;
+        ``predictive_entropy`` in nats, as the head wrote it, else ``Outcome.entropy``;
+        ``mutual_information`` in nats where the head wrote it.
         """
-        found = dict(attention_std=float(self.attention_std.mean()))
+        found = {}
+        if not self.is_certain:
+            found['attention_std'] = float(self.attention_std.mean())
         entropy = self.prediction.get('predictive_entropy', self.outcome.entropy)
         if entropy is not None:
             found['predictive_entropy'] = float(entropy)
@@ -179,7 +243,10 @@ def _place(maps: Tensor, meta: dict[str, Any], frame: str, smooth: bool = True) 
 
 
 def levels_of(
-    record: AttentionRecord, level: str | int, windows: Windows | None = None
+    record: AttentionRecord,
+    level: str | int,
+    windows: Windows | None = None,
+    images: int | None = None,
 ) -> list[AttentionMaps]:
     """The levels of all attention in the model, in its order.
 
@@ -187,25 +254,33 @@ def levels_of(
         record: what one batch left.
         level: what ``combine_levels`` is to take; there must be so many.
         windows: the windows of slide inference.
+        images: size of the batch; None is not checked.
 
     Raises:
         InferenceError: several passes for one batch, which are not those of the
-            windows; or not so many levels.
+            windows; maps of another number of images; or not so many levels.
     """
     levels: list[AttentionMaps] = []
     for name, passes in record.items():
         whole = whole_levels(passes, windows)
         if whole is None:
             raise InferenceError(
-                f'the model goes {len(passes)} times through its attention {name!r} '
-                'for one batch, so that no map is that of its prediction: test it '
-                'without augmentation, in one pass or by slide inference'
+                f'the model goes {len(passes)} times through {name!r} for one batch, '
+                'so that no map is that of its prediction: test it without '
+                'augmentation, in one pass or by slide inference; of another source '
+                'name a module that runs once, in the backbone or the neck'
+            )
+        counts = {len(maps.mean) for maps in whole} - {images}
+        if images is not None and counts:
+            raise InferenceError(
+                f'{name!r} gives {counts.pop()} maps of {images} images: name a module '
+                'that gives a map of each image, in the backbone or the neck'
             )
         levels += whole
     if isinstance(level, int) and level >= len(levels):
         raise InferenceError(
             f'level must be less than {len(levels)}, the number of levels that have '
-            f'attention, got {level}'
+            f'maps, got {level}'
         )
     return levels
 

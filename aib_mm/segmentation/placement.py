@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.config import ConfigDict
 
 from aib_mm.errors import UsageError
-from aib_mm.utils.config_text import Loop, Noted
+from aib_mm.utils.config_text import Code, Loop, Noted
 from aib_mm.utils.configs import type_name
 
 POOLING = None
@@ -84,7 +84,7 @@ def keep_levels(
             continue
         if isinstance(heads, list):
             loop = f'for head, i in zip(_base_.model.{name}, {now}, strict=True)'
-            changes[name] = Loop('dict(head, in_index=i)', loop)
+            changes[name] = Loop({'': Code('head'), 'in_index': Code('i')}, loop)
         else:
             changes[name] = dict(in_index=now[0])
     return changes

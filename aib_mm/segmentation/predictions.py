@@ -1,5 +1,8 @@
 """A segmentor's prediction of one image, drawn and put in words."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch.nn.functional as F
 from mmseg.evaluation.metrics import IoUMetric
@@ -15,6 +18,7 @@ NEEDS_WHOLE_IMAGE = True
 #: One number for each class and pixel.
 HEAVY_FIELDS = ('seg_logits',)
 IGNORED = 255
+_SURE = 1e-6  # distance to 0 and 1 of a probability whose logit float32 can tell
 
 
 def draw(
@@ -51,6 +55,27 @@ def read(
     return Outcome(predicted, true, ious.mean().item() if len(ious) else None, entropy)
 
 
+def scores(
+    model: nn.Module,
+    data: dict[str, Any],
+    predictions: Sequence[SegDataSample],
+    min_score: float,
+) -> list[Tensor | None]:
+    """The sum over the pixels of the predicted class's logit, with a graph.
+
+    Args:
+        model: the segmentor.
+        data: the batch as its data preprocessor gave it; predicted again.
+        predictions: without a use here: they have no graph.
+        min_score: without a meaning here.
+
+    Returns:
+        None for an image whose one class is nowhere.
+    """
+    again = model(**data, mode='predict')
+    return [_score(one.seg_logits.data, one.pred_sem_seg.data) for one in again]
+
+
 def roi_extractors(model: nn.Module) -> list[nn.Module]:
     """No modules: a latent belongs to a pixel."""
     return []
@@ -66,6 +91,14 @@ def _entropy(logits: Tensor) -> float:
         return binary_entropy(logits).mean().item()
     logs = F.log_softmax(logits, dim=0)
     return -(logs.exp() * logs).sum(dim=0).mean().item()
+
+
+def _score(logits: Tensor, labels: Tensor) -> Tensor | None:
+    """Sum of the predicted classes' logits, of ``(C, H, W)`` and ``(1, H, W)``."""
+    if len(logits) > 1:
+        return logits.gather(0, labels.long()).sum()
+    there = logits[labels > 0]
+    return there.logit(eps=_SURE).sum() if len(there) else None
 
 
 def _by_area(labels: Tensor) -> tuple[int, ...]:

@@ -201,7 +201,7 @@ def _unreadable(annotation: dict) -> Iterator[str]:
 
 def _is_unused(box: list[float], image: dict) -> bool:
     left, top, width, height = box
-    sides = [image.get('width'), image.get('height')]
+    sides: list[Any] = [image.get('width'), image.get('height')]
     right, bottom = (side if _is_number(side) else math.inf for side in sides)
     inside = left < right and top < bottom and left + width > 0 and top + height > 0
     return width < 1 or height < 1 or not inside

@@ -84,6 +84,9 @@ def train_config(cfg: Config) -> None:
 
     Args:
         cfg: config of a training, as ``configure_training`` leaves it.
+
+    Raises:
+        KeyboardInterrupt: somebody stopped it: where, and how to go on.
     """
     # Weights of another model are a usual start; to resume, all are needed.
     runner = build_runner(cfg, allow_missing=not cfg.get('resume'))
@@ -91,7 +94,27 @@ def train_config(cfg: Config) -> None:
     for kind in safeguards(cfg):
         if not any(isinstance(hook, kind) for hook in runner.hooks):
             runner.register_hook(kind())
-    runner.train()
+    try:
+        runner.train()
+    except BaseException as error:
+        if not _was_interrupted(error):
+            raise
+        latest = latest_checkpoint(cfg.work_dir)
+        raise KeyboardInterrupt(
+            f'at iteration {runner.iter} of {runner.max_iters}; '
+            + (
+                f'--resume goes on from {latest}'
+                if latest
+                else 'there is no checkpoint yet to go on from'
+            )
+        ) from None
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind it; mmengine's text of a config makes another error."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _enable_amp(cfg: Config) -> None:

@@ -10,9 +10,10 @@ from aib_mm.errors import UsageError
 from aib_mm.training.non_finite import NonFiniteLossHook
 from aib_mm.training.random_state import RandomStateHook
 from aib_mm.training.safe_checkpoint import SafeCheckpointHook
+from aib_mm.training.steady_log import SteadyLogHook
 
 #: What a training gets here whatever its config says.
-SAFEGUARDS = (RandomStateHook, SafeCheckpointHook, NonFiniteLossHook)
+SAFEGUARDS = (RandomStateHook, SafeCheckpointHook, NonFiniteLossHook, SteadyLogHook)
 
 _SHARDING = ('AIBFSDPStrategy', 'FSDPStrategy', 'DeepSpeedStrategy')
 
@@ -50,10 +51,10 @@ def safeguards(cfg: Config) -> tuple[type[Hook], ...]:
         'whether a checkpoint is of this model is not checked (python -m aib_mm '
         'compare CONFIG CHECKPOINT does)',
     ]
-    hooks: tuple[type[Hook], ...] = (RandomStateHook, NonFiniteLossHook)
+    hooks: tuple[type[Hook], ...] = (RandomStateHook, NonFiniteLossHook, SteadyLogHook)
     if _strategy(cfg) == 'DeepSpeedStrategy':
         # It lets no hook add to what it saves.
-        hooks = (NonFiniteLossHook,)
+        hooks = (NonFiniteLossHook, SteadyLogHook)
         lost.append('a resumed training draws other random numbers')
     print_log(
         f'FlexibleRunner: its strategy writes the checkpoints: {"; ".join(lost)}',

@@ -14,7 +14,7 @@ class Code(str):
 class Loop(NamedTuple):
     """A list comprehension: what each item is, and what is gone through."""
 
-    item: str
+    item: Any
     loop: str
 
 
@@ -30,6 +30,7 @@ def config_text(settings: Mapping[str, Any]) -> str:
 
     Args:
         settings: values by name; those in them may be ``Noted``, ``Code`` or ``Loop``.
+            The name '' stands for the first argument of ``dict``, which has none.
     """
     blocks = ('\n'.join(_lines(f'{k} = ', v, '', 0)) for k, v in settings.items())
     return '\n\n'.join(blocks) + '\n'
@@ -40,9 +41,9 @@ def expression(value: Any) -> str:
     if isinstance(value, Code):
         return str(value)
     if isinstance(value, Loop):
-        return f'[{value.item} {value.loop}]'
+        return f'[{expression(value.item)} {value.loop}]'
     if isinstance(value, Mapping):
-        return f'dict({", ".join(f"{k}={expression(v)}" for k, v in value.items())})'
+        return f'dict({", ".join(k + expression(v) for k, v in _children(value))})'
     if isinstance(value, list | tuple):
         items = ', '.join(map(expression, value))
         if isinstance(value, list):
@@ -64,14 +65,14 @@ def _lines(before: str, value: Any, after: str, depth: int) -> list[str]:
     opening, closing = ('dict(', ')') if isinstance(value, Mapping) else ('[', ']')
     inner = [line for key, one in children for line in _lines(key, one, ',', depth + 1)]
     if isinstance(value, Loop):
-        inner = [f'{pad}{_INDENT}{part}' for part in value]
+        inner = [*_lines('', value.item, '', depth + 1), f'{pad}{_INDENT}{value.loop}']
     return [f'{pad}{before}{opening}{note}', *inner, f'{pad}{closing}{after}']
 
 
 def _children(value: Any) -> Sequence[tuple[str, Any]]:
     """What can stand on lines of its own, with what comes before it."""
     if isinstance(value, Mapping):
-        return [(f'{key}=', child) for key, child in value.items()]
+        return [(key and f'{key}=', child) for key, child in value.items()]
     return [('', child) for child in value] if isinstance(value, list | Loop) else []
 
 

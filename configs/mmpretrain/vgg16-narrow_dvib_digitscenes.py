@@ -4,7 +4,7 @@ _base_ = [
     '_base_/models/vgg16-narrow_aib.py',
     '_base_/datasets/digit_scenes.py',
     '_base_/schedules/one_cycle_6e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '_base_/cpu_runtime.py',
 ]
 
 model = dict(neck=None)

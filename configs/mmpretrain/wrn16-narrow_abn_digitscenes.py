@@ -5,7 +5,7 @@ _base_ = [
     '_base_/datasets/digit_scenes.py',
     '_base_/evaluators/digit_scenes_attention.py',
     '_base_/schedules/one_cycle_6e.py',
-    '_base_/attention_runtime.py',
+    '_base_/cpu_attention_runtime.py',
 ]
 
 block3 = dict(

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A check on a GPU in one command and under six minutes; the last thing that it prints
 # is one JSON object: steps with their exit codes and seconds, training steps in every
-# precision, images a second of the full-size models beside the vanilla ones.
+# precision, images a second of the full-size models beside the vanilla ones. The exit
+# code is 0 only if every step went well and nothing was left out.
 #
 #   tools/dev/gpu_check.sh          check; also on a CPU, as far as that goes
 #   tools/dev/gpu_check.sh --pack   with a network: what a machine without one lacks,
@@ -9,8 +10,8 @@
 #
 # Environment: PYTHON (.venv's, else python3), BUDGET (seconds, 350), TINY=1 (narrow
 # models, to try it on a CPU), TARGET (Python of --pack, 3.12), OUT (folder of the
-# results, a new one). mmcv's CUDA ops, which only the detector needs, are compiled
-# where nvcc is; if time runs out first, the detector is left out, and that is said.
+# results, a new one). mmcv's CUDA ops, which detector and segmentor need, are compiled
+# where nvcc is; if time runs out first, these two are left out, and that is said.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -21,20 +22,21 @@ RESERVE=150 # seconds that the steps after the compilation need
 # Of the lock, what a machine with torch, timm and scikit-image is seen to lack.
 NAMES='addict captum coloredlogs ftfy grad-cam humanfriendly importlib-metadata
 lazy-importer mat4py mlxtend mmdet mmengine mmpretrain mmsegmentation model-index
-modelindex ordered-set prettytable pycocotools shapely termcolor terminaltables ttach
-wcwidth yapf zipp setuptools'
+modelindex ordered-set platformdirs prettytable pycocotools pytz setuptools shapely
+termcolor terminaltables ttach tzdata wcwidth yapf'
 
 pack() {
   local python=${PYTHON:-.venv/bin/python} name lines=()
-  for name in $NAMES; do
-    mapfile -t -O "${#lines[@]}" lines < <(grep -E "^$name==" \
-      requirements/lock-upstream.txt | sed 's/ *;.*//')
+  for name in $NAMES; do # of several versions the last is for the newest Python
+    lines+=("$(sed -n "s/^\($name==[^ ;]*\).*/\1/p" requirements/lock-upstream.txt |
+      tail -n 1)")
   done
   mkdir -p "$PACK"
-  "$python" -m pip download -q --no-deps --dest "$PACK" --only-binary=:all: \
-    --no-binary=mat4py,modelindex,model-index --python-version "$TARGET" \
+  # --no-deps is what lets pip take sources too, of what has no wheel.
+  "$python" -m pip download -q --no-deps --dest "$PACK" --python-version "$TARGET" \
     --implementation cp --platform manylinux_2_28_x86_64 \
-    --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 "${lines[@]}"
+    --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 "${lines[@]}"
+  # Its wheels are for other versions of torch.
   "$python" -m pip download -q --no-deps --no-binary=:all: --no-build-isolation \
     --dest "$PACK" "$(grep -E '^mmcv==' requirements/lock-upstream.txt)"
   du -sh "$PACK"
@@ -77,9 +79,9 @@ step() {
   return 0
 }
 
-has_hosts() { "$PYTHON" -c 'import mmengine, mmpretrain, mmdet, mmseg' 2>/dev/null; }
+has_packages() { "$PYTHON" -c 'import mmpretrain, mlxtend' 2>/dev/null; }
 
-# Whether the detector's ops run on this machine's device.
+# Whether mmcv's ops run on this machine's device.
 has_ops() {
   "$PYTHON" - 2>/dev/null <<'END'
 import torch
@@ -89,42 +91,51 @@ nms(torch.rand(4, 4, device=device), torch.rand(4, device=device), 0.5)
 END
 }
 
+install=("$PYTHON" -m pip install -q --no-index --no-deps --no-build-isolation
+  --target "$SITE" --upgrade)
+
 compile_ops() {
-  local source=$OUT/mmcv cuda=$1
+  local source=$OUT/mmcv
   mkdir -p "$source"
   tar -xzf "$PACK"/mmcv-*.tar.gz -C "$source" --strip-components=1
   "$PYTHON" tools/dev/group_sources.py "$source"
-  MMCV_WITH_OPS=1 FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST=$cuda MAX_JOBS=$(nproc) \
-    "$PYTHON" -m pip install --no-index --no-deps --no-build-isolation \
-    --target "$SITE" --upgrade "$source"
+  MMCV_WITH_OPS=1 FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST=$1 MAX_JOBS=$(nproc) \
+    "${install[@]}" "$source"
 }
 
-if ! has_hosts && compgen -G "$PACK/*.whl" >/dev/null; then
-  step packages "$PYTHON" -m pip install --no-index --no-deps --no-build-isolation \
-    --target "$SITE" --find-links "$PACK" "$PACK"/*.whl
+if ! has_packages; then
+  if [ ! -d "$PACK" ]; then
+    echo "gpu_check.sh: $PYTHON has no mmpretrain or mlxtend, and there is no $PACK/:" \
+      'make setup, or bring it from tools/dev/gpu_check.sh --pack' >&2
+    exit 2
+  fi
+  step wheels "${install[@]}" "$PACK"/*.whl
+  # With the setuptools that came along; mmcv without ops first.
+  step sources env MMCV_WITH_OPS=0 "${install[@]}" "$PACK"/*.tar.gz
 fi
 cuda=$("$PYTHON" -c 'import torch
 if torch.cuda.is_available(): print("%d.%d" % torch.cuda.get_device_capability())')
 job=
-if ! has_ops && [ -n "$cuda" ] && command -v nvcc >/dev/null &&
-  compgen -G "$PACK/mmcv-*.tar.gz" >/dev/null; then
+if [ -n "$cuda" ] && ! has_ops && [ -d "$PACK" ] && command -v nvcc >/dev/null; then
+  set -m # a process group of its own, so that its compilers end with it
   (compile_ops "$cuda") >"$OUT/compile.log" 2>&1 </dev/null &
   job=$!
+  set +m
 fi
 
 # What needs no compiled op, meanwhile.
-kind=cuda
-[ -n "$cuda" ] || kind=cpu
-step device_tests "$PYTHON" -m pytest -q -p no:cacheprovider --runslow -k "$kind" \
+kind=(-k cuda --runslow)
+[ -n "$cuda" ] || kind=(-k cpu)
+step device_tests "$PYTHON" -m pytest -q -p no:cacheprovider "${kind[@]}" \
   tests/test_precision.py tests/test_quantizer.py
 if [ -n "$job" ]; then
   while kill -0 "$job" 2>/dev/null && [ "$(left)" -gt "$RESERVE" ]; do sleep 1; done
-  kill "$job" 2>/dev/null || true
+  kill -- "-$job" 2>/dev/null || true
 fi
 
 tiny=() skip=()
 [ -n "${TINY:-}" ] && tiny=(--tiny)
-has_ops || skip=(--skip detection)
+has_ops || skip=(--skip detection segmentation)
 step training_steps "$PYTHON" tools/dev/gpu_steps.py "$OUT/training.json" \
   "${tiny[@]}" "${skip[@]}"
 
@@ -141,15 +152,17 @@ if [ -n "${TINY:-}" ]; then
   ROUNDS=1
   bench vgg 32 32 2 4 mmpretrain/vgg16-narrow{,_aib}_digitscenes.py
   bench wrn 32 32 2 4 mmpretrain/wrn16-narrow{,_aib}_digitscenes.py
-  bench segmentation 64 64 2 2 mmseg/upernet_beit-narrow{,_aib}_digitscenes.py
-  detector=(mmdet/faster_rcnn_r18-narrow{,_aib}_digitscenes.py)
-  has_ops && bench detection 128 128 1 4 "${detector[@]}"
+  segmentor=(64 64 2 2 mmseg/upernet_beit-narrow{,_aib}_digitscenes.py)
+  detector=(128 128 1 4 mmdet/faster_rcnn_r18-narrow{,_aib}_digitscenes.py)
 else
   bench vgg 32 32 128 4 mmpretrain/vgg16{,_aib,_aib_qt}_cifar10.py
   bench wrn 32 32 128 4 mmpretrain/wrn28-10{,_aib,_aib_qt}_cifar10.py
-  bench segmentation 512 512 2 2 mmseg/upernet_beit{,_aib,_aib_qt}.py
-  detector=(mmdet/faster_rcnn_r50{,_aib,_aib_qt}.py)
-  has_ops && bench detection 800 1088 2 4 "${detector[@]}"
+  segmentor=(512 512 2 2 mmseg/upernet_beit{,_aib,_aib_qt}.py)
+  detector=(800 1088 2 4 mmdet/faster_rcnn_r50{,_aib,_aib_qt}.py)
+fi
+if [ "${#skip[@]}" -eq 0 ]; then
+  bench segmentation "${segmentor[@]}"
+  bench detection "${detector[@]}"
 fi
 
 "$PYTHON" - "$OUT" "$SECONDS" "${skip[*]}" <<'END'
@@ -182,7 +195,7 @@ report = dict(
     torch=torch.__version__,
     seconds=seconds,
     ok=all(not step['code'] for step in steps) and not skipped,
-    left_out='the detector: mmcv has no ops for this device' if skipped else '',
+    left_out=skipped and 'detection, segmentation: mmcv has no ops for this device',
     steps=steps,
     device_tests=tests[-1] if tests else '',
     training_steps=read(out / 'training.json') or [],
@@ -193,4 +206,5 @@ report = dict(
 )
 (out / 'gpu_check.json').write_text(json.dumps(report, indent=1))
 print(json.dumps(report, indent=1))
+raise SystemExit(not report['ok'])
 END

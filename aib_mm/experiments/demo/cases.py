@@ -127,7 +127,9 @@ def _case(cases: Cases, data: Path, index: int) -> Case:
         true=[label],
         right=int(order[0]) == label,
         tiles=[
-            Tile(name, found[name], notes.get(name, ''), smooth=name != 'quantized')
+            Tile(
+                name, found[name], notes.get(name, ''), smooth=name != 'quantized'
+            ).picture()
             for name in ('mean', 'std', 'quantized')
             if name in found
         ],

@@ -17,6 +17,7 @@ from aib_mm.experiments.maps.data import DatasetImages, loads_bgr
 from aib_mm.experiments.maps.model import OWN, MapModel
 from aib_mm.experiments.maps.options import TableOptions
 from aib_mm.experiments.maps.subjects import Arrays, Batch, Subject, read_subjects
+from aib_mm.experiments.names import chosen
 from aib_mm.experiments.progress import make_console, make_progress
 from aib_mm.experiments.report import Report
 from aib_mm.interpret.measure.consistency import (
@@ -47,8 +48,8 @@ CURVE = [round(0.01 * step, 2) for step in range(101)]
 class InterpretabilityOptions(TableOptions):
     """What Table 8 is told: the options of ``tools/interpretability.py``.
 
-    ``cam_method`` and ``cam_layer`` are for models without attention; ``sizes`` are in
-    pixels, ``high`` and ``low`` radii in cycles per image.
+    ``source`` are texts as ``names.chosen`` takes them; ``sizes`` are in pixels,
+    ``high`` and ``low`` radii in cycles per image.
     """
 
     sizes: Sequence[int]
@@ -59,8 +60,7 @@ class InterpretabilityOptions(TableOptions):
     clip: bool
     threshold: Sequence[float]
     normalization: str
-    cam_method: str
-    cam_layer: str | None
+    source: Sequence[str]
 
 
 def interpretability(options: InterpretabilityOptions) -> None:
@@ -72,9 +72,8 @@ def interpretability(options: InterpretabilityOptions) -> None:
     """
     console = make_console()
     progress = make_progress(console)
-    wanted = partial(_wanted, options)
-    layers = dict.fromkeys(options.titles, options.cam_layer)
-    models = read_subjects(options, progress, wanted, layers)
+    sources = chosen('--source', options.source, options.titles)
+    models = read_subjects(options, progress, partial(_wanted, sources))
     # All of them are tried before any is measured.
     edits = {title: _edits(options, found[0]) for title, found in models.items()}
     with progress:
@@ -93,14 +92,20 @@ def interpretability(options: InterpretabilityOptions) -> None:
     print(report.write(Path(options.out)))
 
 
-def _wanted(options: InterpretabilityOptions, model: MapModel) -> list[str]:
-    if model.attends:
-        return [OWN]
+def _wanted(sources: Mapping[str, Sequence[str]], model: MapModel) -> list[str]:
+    """The model's source: unless named its attention, else Grad-CAM."""
+    found = sources[Path(model.cfg.filename).stem]
+    if len(found) > 1:
+        raise UsageError(
+            f'--source: one for {model.cfg.filename}, got {", ".join(found)}'
+        )
+    if found or model.attends:
+        return [*(found or [OWN])]
     try:
         check_library()
     except MissingLibraryError as error:
         raise UsageError(f'{model.cfg.filename} has no attention; {error}') from error
-    return [options.cam_method]
+    return ['gradcam']
 
 
 def _edits(options: InterpretabilityOptions, subject: Subject) -> list[Edit]:

@@ -15,7 +15,7 @@ from aib_mm.errors import UsageError
 from aib_mm.experiments.maps.model import OWN, MapModel
 from aib_mm.experiments.maps.options import TableOptions
 from aib_mm.experiments.maps.subjects import Batch, Subject, read_subjects
-from aib_mm.experiments.names import read_pairs
+from aib_mm.experiments.names import chosen
 from aib_mm.experiments.progress import make_console, make_progress
 from aib_mm.experiments.report import Report
 from aib_mm.interpret.measure.faithfulness import (
@@ -47,11 +47,11 @@ HEADS = {name: one.head for name, one in ON_OBJECT.items() if one.head} | {
 class LocalizationOptions(TableOptions):
     """What the table of localisation is told: options of ``tools/localization.py``.
 
-    ``tolerance`` and ``window`` are in pixels, ``threshold`` a share of a map's range.
+    ``maps`` are texts as ``names.chosen`` takes them; ``tolerance`` and ``window`` are
+    in pixels, ``threshold`` a share of a map's range.
     """
 
     maps: Sequence[str]
-    cam_layer: Sequence[str]
     window: int | None
     threshold: float
     tolerance: int
@@ -65,15 +65,14 @@ def localization(options: LocalizationOptions) -> None:
         UsageError: an option that does not fit a model, data samples without a mask.
         CheckpointError: an unusable checkpoint, or one that lacks weights.
     """
-    layers = read_pairs('--cam-layer', 'NAME=LAYER', options.cam_layer, options.titles)
+    maps = chosen('--maps', options.maps, options.titles)
     try:
         check_threshold('--threshold', options.threshold)
     except ValueError as error:
         raise UsageError(str(error)) from error
     console = make_console()
     progress = make_progress(console)
-    wanted = partial(_wanted, options)
-    models = read_subjects(options, progress, wanted, layers, options.window)
+    models = read_subjects(options, progress, partial(_wanted, maps), options.window)
     # All of them are tried before any is measured.
     for subject in (subject for found in models.values() for subject in found):
         _check(subject, options)
@@ -93,8 +92,9 @@ def localization(options: LocalizationOptions) -> None:
     print(report.write(Path(options.out)))
 
 
-def _wanted(options: LocalizationOptions, model: MapModel) -> list[str]:
-    names = [name for name in options.maps if name != OWN or model.attends]
+def _wanted(maps: Mapping[str, Sequence[str]], model: MapModel) -> list[str]:
+    names = maps[Path(model.cfg.filename).stem]
+    names = [name for name in names if name != OWN or model.attends]
     if not names:
         raise UsageError(f'{model.cfg.filename} has no attention; name other --maps')
     return names

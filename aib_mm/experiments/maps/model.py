@@ -20,13 +20,13 @@ from aib_mm.features import AttentionModule
 from aib_mm.hosts import HOST_PARTS
 from aib_mm.interpret.measure.edits import generator_for
 from aib_mm.interpret.record.baselines import center_map, occlusion_map, random_map
-from aib_mm.interpret.record.class_activation import (
-    METHODS,
-    class_activation,
-    default_layer,
-)
 from aib_mm.interpret.record.fields import combine_levels
-from aib_mm.interpret.record.recording import record_attention
+from aib_mm.interpret.record.source import (
+    ClassActivationSource,
+    MapSource,
+    read_source,
+)
+from aib_mm.interpret.result import levels_of
 from aib_mm.training.checkpoint_fit import check_fit
 from aib_mm.training.checkpoint_keys import compare_keys, read_state_dict
 from aib_mm.utils.configs import hooks_of, type_name
@@ -34,8 +34,8 @@ from aib_mm.utils.libraries import MissingLibraryError
 
 SCOPE = 'mmpretrain'
 OWN, OCCLUSION, CENTER, RANDOM = 'attention', 'occlusion', 'center', 'random'
-#: Names of the kinds of map.
-MAPS = (OWN, *METHODS, OCCLUSION, CENTER, RANDOM)
+#: Names of maps that no source gives.
+BASELINES = (OCCLUSION, CENTER, RANDOM)
 
 
 class Look(NamedTuple):
@@ -65,7 +65,6 @@ class MapModel:
         cfg: config of a classifier of mmpretrain.
         checkpoint: path or address of the model's checkpoint.
         options: settings of how maps are made.
-        layer: layer for class activation; None for ``default_layer``.
         window: side of the occlusion in pixels; None for a quarter of the shorter side.
 
     Raises:
@@ -82,7 +81,6 @@ class MapModel:
         cfg: Config,
         checkpoint: str,
         options: TableOptions,
-        layer: str | None = None,
         window: int | None = None,
     ) -> None:
         self.cfg = cfg
@@ -100,24 +98,25 @@ class MapModel:
         kinds = [m for m in self.model.modules() if isinstance(m, AttentionModule)]
         self.attends = ' and '.join(dict.fromkeys(type(m).__name__ for m in kinds))
         self.level = level_of(cfg) if options.level is None else options.level
-        self.layer = layer
+        self.sources: dict[str, MapSource] = {}
 
     def prepare(self, names: Sequence[str], example: Mapping[str, Any]) -> None:
-        """Find the layer for class activation, and try every map on an image.
+        """Try every map on an image; class activation then knows its layer.
 
         Args:
-            names: names in ``MAPS`` of the maps that are wanted.
+            names: names of the maps that are wanted: ``BASELINES``, and sources as
+                ``read_source`` takes them.
             example: an item of the test set.
 
         Raises:
-            UsageError: a level, a layer or a window that the model does not have, a
-                missing library.
+            UsageError: another name, a level, a module or a window that the model does
+                not have, a missing library.
         """
         batch = pseudo_collate([example])
-        if set(names) & set(METHODS):
-            self._find_layer(batch)
         try:
             for name in names:
+                if name not in BASELINES:
+                    self.sources[name] = _read_source(name)
                 self.look(name, batch, [0])
         except (ValueError, MissingLibraryError) as error:
             raise UsageError(f'{self.cfg.filename}: {error}') from error
@@ -126,19 +125,18 @@ class MapModel:
         """Predict a batch, and make the map ``name`` of each image.
 
         Args:
-            name: name of the map in ``MAPS``.
+            name: name of the map, see ``prepare``.
             batch: items of the data set, collated into lists.
             indices: indices of the images in the data set.
         """
         inputs = self.model.data_preprocessor(batch, False)['inputs']
-        if name in METHODS:
-            layer = self.model.get_submodule(self.layer)
-            scores, maps = class_activation(self.model, layer, inputs, name)
-        elif name == OWN:
-            with record_attention(self.model) as record:
+        source = self.sources.get(name)
+        if isinstance(source, ClassActivationSource):
+            scores, maps = source.activate(self.model, inputs)
+        elif source is not None:
+            with source.record(self.model) as record:
                 scores = self.predict(inputs)
-            passes = [each for passes in record.values() for each in passes]
-            levels = [maps for each in passes for maps in each]
+            levels = levels_of(record, self.level, images=len(inputs))
             maps = combine_levels(levels, self.level)[0].squeeze(1)
         else:
             scores = self.predict(inputs)
@@ -157,41 +155,23 @@ class MapModel:
         return f'{name} ({self.attends})' if name == OWN else name
 
     def words(self, name: str) -> str:
-        """Place where the model's own map, or class activation, is taken."""
-        if name == OWN:
-            return f'attention, level {self.level}'
-        return f'{name} of {self.layer}'
+        """What the map of a source is, for people."""
+        source = self.sources[name]
+        if isinstance(source, ClassActivationSource):
+            return source.words
+        return f'{source.words}, level {self.level}'
 
     def identity(self, name: str) -> list[Any]:
         """What a map depends on beside the config and the images."""
-        depends = {
-            OWN: self.level,
-            OCCLUSION: self.window,
-            RANDOM: self.seed,
-            **dict.fromkeys(METHODS, self.layer),
-        }
-        return [self.weights, name, depends.get(name)]
-
-    def _find_layer(self, batch: dict[str, list]) -> None:
-        """Choose the layer that class activation maps are taken at, or check it."""
-        config = self.cfg.filename
-        names = [name for name, _ in self.model.named_modules() if name]
-        if self.layer is None:
-            inputs = self.model.data_preprocessor(batch, False)['inputs']
-            try:
-                self.layer = default_layer(self.model, inputs)
-            except ValueError as error:
-                raise UsageError(f'{config}: {error}, with --cam-layer') from error
-        elif self.layer not in names:
-            raise UsageError(
-                f'--cam-layer {self.layer}: the model of {config} has no such layer; '
-                f'it has {", ".join(names)}'
-            )
+        depends = {OCCLUSION: self.window, RANDOM: self.seed, CENTER: None}
+        if name in depends:
+            return [self.weights, name, depends[name]]
+        return [self.weights, str(self.sources[name]), self.level]
 
     def _made(
         self, name: str, inputs: Tensor, predicted: Tensor, indices: Sequence[int]
     ) -> Tensor:
-        """A map that is not the model's own."""
+        """One of ``BASELINES``."""
         size = (inputs.shape[-2], inputs.shape[-1])
         if name == CENTER:
             return center_map(size).expand(len(inputs), -1, -1)
@@ -201,6 +181,14 @@ class MapModel:
         window = self.window or max(min(size) // 4, 1)
         stride = max(window // 2, 1)
         return occlusion_map(self.predict, inputs, predicted, window, stride)
+
+
+def _read_source(name: str) -> MapSource:
+    try:
+        return read_source(name)
+    except ValueError as error:
+        others = ', '.join(BASELINES)
+        raise ValueError(f'{error}; maps are also {others}') from error
 
 
 def trained_model(cfg: Config, checkpoint: str) -> BaseModel:

@@ -21,7 +21,7 @@ from aib_mm.experiments.maps.options import TableOptions
 from aib_mm.experiments.progress import say
 from aib_mm.experiments.provenance import fingerprint
 from aib_mm.training.checkpoint import check_checkpoint
-from aib_mm.utils.files import write_atomically
+from aib_mm.utils.files import file_name, write_atomically
 
 Batch = dict[str, list]
 Arrays = Mapping[str, np.ndarray]
@@ -35,7 +35,7 @@ class Subject:
 
     Attributes:
         model: trained model of config and checkpoint.
-        maps: names in ``MAPS`` of those measured; each is tried on an image.
+        maps: names of those measured, see ``MapModel``; each is tried on an image.
         dataset: data set from ``build_test_set``.
         options: options of the table.
         progress: shows how many images are done.
@@ -88,7 +88,8 @@ class Subject:
             [options.seed, options.images],
             *identity,
         )
-        path = Path(options.out) / 'measured' / f'{stem}-{kind}-{key[:16]}.npz'
+        name = file_name(f'{stem}-{kind.replace(":", "_")}-{key[:16]}')
+        path = Path(options.out) / 'measured' / f'{name}.npz'
         checkpoint = Path(self.model.checkpoint).name
         name = f'{options.titles[stem]}, {checkpoint}: {label}'
         found = None if options.force else read_arrays(path, keys)
@@ -115,7 +116,6 @@ def read_subjects(
     options: TableOptions,
     progress: Progress,
     wanted: Callable[[MapModel], Sequence[str]],
-    layers: Mapping[str, str | None],
     window: int | None = None,
 ) -> dict[str, list[Subject]]:
     """Every model that a table asks for, by its title; its maps tried on an image.
@@ -123,8 +123,7 @@ def read_subjects(
     Args:
         options: options of the table.
         progress: progress of all subjects.
-        wanted: function from a model to the names in ``MAPS`` to measure.
-        layers: layers for class activation, by the config's name.
+        wanted: function from a model to the names of the maps to measure.
         window: side of the occlusion in pixels, see ``MapModel``.
 
     Raises:
@@ -139,7 +138,7 @@ def read_subjects(
         name = Path(config).stem
         cfg = load_config(config, options.cfg_options)
         models = [
-            MapModel(cfg, checkpoint, options, layers.get(name), window)
+            MapModel(cfg, checkpoint, options, window)
             for checkpoint in dict.fromkeys(checkpoints)
         ]
         dataset = build_test_set(cfg)

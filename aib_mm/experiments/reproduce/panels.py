@@ -17,7 +17,7 @@ from aib_mm.experiments.reproduce.tables import Part
 from aib_mm.experiments.shipped import shipped
 from aib_mm.utils.configs import walk
 
-#: Where the models of CIFAR-10 are tested too: the paper's reading of the labels.
+#: Where models of CIFAR-10 are tested too, as docs/classification.md infers.
 DOMAINS = 'configs/mmpretrain/_base_/domains/stl10_by_number.py'
 
 

@@ -65,7 +65,7 @@ def scores_of(
 
 def command_of(panel: Panel, out: Path, seeds: Sequence[int]) -> str:
     """Command that measures the models of a part by itself, for a shell."""
-    words = ['python', 'tools/interpretability.py', '--out', str(out)]
+    words = ['python', 'tools/interpretability.py', '--out', str(out / panel.part.name)]
     for row in panel.rows:
         folder = out.parent / panel.name(row)
         names = [f'seed{seed}/{panel.checkpoint(row)}' for seed in seeds]
@@ -112,8 +112,7 @@ def _measure(
         clip=False,
         threshold=[THRESHOLD],
         normalization='minmax',
-        cam_method='GradCAM',
-        cam_layer=None,
+        source=(),
     )
     interpretability(options)
     content = json.loads((out / 'interpretability.json').read_text(encoding='utf-8'))

@@ -5,16 +5,29 @@ and a value.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
 
 from aib_mm.errors import choose
-from aib_mm.interpret.draw.pictures import SCALES, image_uri, shrink
-from aib_mm.interpret.result import AttentionResult, Map, Pixels
+from aib_mm.interpret.draw.pictures import (
+    SCALES,
+    data_uri,
+    image_jpeg,
+    map_png,
+    shrink,
+)
+from aib_mm.interpret.result import AttentionResult, Map
 from aib_mm.utils.tables import Column
 
-#: Longest sides of what the page embeds, pixels.
-PHOTO_SIZE, DRAWN_SIZE = 160, 256
+#: Shares of a map's positions whose values the page knows: each twentieth.
+SPREAD = np.linspace(0, 1, 21)
+TOP_SCORES = 3
+#: Fields of predictions that have a place in the image, so that drawing them tells.
+PLACED = ('pred_instances', 'pred_sem_seg')
 
 Range = tuple[float, float]
 
@@ -32,7 +45,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    'mean': Kind('mean', 'Mean of the attention', 'attention', over=True),
+    'mean': Kind('mean', 'Mean map', 'attention', over=True),
     'std': Kind('std', 'Standard deviation of the attention', 'std', over=True),
     'quantized': Kind(
         'quantised', 'A sample of the attention, quantised', 'attention', over=True
@@ -41,12 +54,25 @@ KINDS = {
     'sample': Kind('sample', 'A sample of the attention', 'attention'),
 }
 
-#: Numbers that images can be sorted by: what they are called and what they are.
+#: Numbers that images can be sorted by: what they are called and what they are. The
+#: page shows those of ``IN_FRONT`` with each image, the others when asked.
+IN_FRONT = ('quality', 'on_object', 'preference', 'consistency', 'predictive_entropy')
 MEASURES = {
     'quality': Column(
         'quality',
         'of the prediction, in [0, 1]: class right or not; F1 of the boxes at IoU 0.5; '
         'mean IoU over the classes of the image',
+    ),
+    'on_object': Column(
+        'on the object',
+        'share of the mean attention, its least value taken off, that lies on the true '
+        'objects, in [0, 1]',
+    ),
+    'object_area': Column('object area', 'share of the image that is the true objects'),
+    'preference': Column(
+        'against chance',
+        'the share on the object by the object area: 1 has no preference, less looks '
+        'at the background',
     ),
     'consistency': Column(
         'consistency',
@@ -97,6 +123,44 @@ class Tile:
         """Kind of the map."""
         return KINDS[self.name.partition('_')[0]]
 
+    @property
+    def ends(self) -> Range:
+        """Least and greatest value."""
+        return float(self.values.min()), float(self.values.max())
+
+    def picture(self, folder: Path | None = None) -> 'Picture':
+        """The map as the page shows it, small.
+
+        Args:
+            folder: folder beside the page for ``grey_<name>.png``; None embeds it.
+        """
+        values = shrink(self.values, self.smooth)
+        source = _stored(folder, f'grey_{self.name}.png', map_png(values), 'image/png')
+        spread = np.quantile(values.astype(float), SPREAD, method='lower').tolist()
+        return Picture(self.name, self.kind, source, spread, self.note, self.smooth)
+
+
+class Picture(NamedTuple):
+    """A map without its values: a grey picture, which the browser colours.
+
+    Attributes:
+        name, kind, note, smooth: those of the ``Tile``.
+        source: address of the picture; black is the least value, white the greatest.
+        spread: values that the shares ``SPREAD`` of the positions do not exceed.
+    """
+
+    name: str
+    kind: Kind
+    source: str
+    spread: Sequence[float]
+    note: str
+    smooth: bool
+
+    @property
+    def ends(self) -> Range:
+        """Least and greatest value."""
+        return self.spread[0], self.spread[-1]
+
 
 @dataclass(frozen=True)
 class Case:
@@ -104,14 +168,14 @@ class Case:
 
     Attributes:
         name: identifies the image, the same for every model.
-        photo: data URI of the image.
+        photo: address of the image: a data URI, or a path from the page.
         shape: its height and width, of which the proportions count.
         predicted: classes, the surest or largest first.
         true: the classes that are there, None where unknown.
         right: whether the prediction is right, None where unknown.
         tiles: its maps, in the order shown.
-        drawn: data URI of the image with its prediction, or ''.
-        outline: data URI of the object's border, or ''.
+        drawn: address of the image with its prediction, or ''.
+        outline: address of the objects' borders, or ''.
         scores: the highest ones with their classes, in [0, 1].
         measures: numbers by their names in ``MEASURES``, and others as text.
     """
@@ -122,7 +186,7 @@ class Case:
     predicted: Sequence[int]
     true: Sequence[int] | None
     right: bool | None
-    tiles: Sequence[Tile] = ()
+    tiles: Sequence[Picture] = ()
     drawn: str = ''
     outline: str = ''
     scores: Sequence[tuple[int, float]] = ()
@@ -130,7 +194,7 @@ class Case:
 
 
 def tile_ranges(
-    tiles: Iterable[Tile], value_range: Range | None = None
+    tiles: Iterable[Tile | Picture], value_range: Range | None = None
 ) -> dict[str, Range]:
     """Values at the ends of each scale that some of the tiles have.
 
@@ -141,8 +205,8 @@ def tile_ranges(
     ranges: dict[str, Range] = {}
     for tile in tiles:
         scale = tile.kind.scale
-        high = float(tile.values.max())
-        low = 0.0 if SCALES[scale].from_zero else float(tile.values.min())
+        low, high = tile.ends
+        low = 0.0 if SCALES[scale].from_zero else low
         least, greatest = ranges.get(scale, (low, high))
         ranges[scale] = min(low, least), max(high, greatest)
     if value_range is not None and 'attention' in ranges:
@@ -151,39 +215,73 @@ def tile_ranges(
 
 
 def result_tiles(result: AttentionResult) -> list[Tile]:
-    """All maps of an image, as large as it is."""
-    tiles = [Tile('mean', result.attention_mean), Tile('std', result.attention_std)]
+    """All maps of an image, as large as it is; no std where nothing is random."""
+    note = '' if result.source == 'attention' else result.words
+    tiles = [Tile('mean', result.attention_mean, note)]
+    if not result.is_certain:
+        tiles.append(Tile('std', result.attention_std))
     if result.quantized:
         tiles.append(Tile('quantized', result.samples[0], smooth=False))
     if result.information is not None and result.information.map is not None:
         tiles.append(Tile('bits', result.information.map))
-    for i, sample in enumerate(result.samples, 1):
+    for i, sample in enumerate(() if result.is_certain else result.samples, 1):
         tiles.append(Tile(f'sample_{i}', sample, smooth=not result.quantized))
     return tiles
 
 
 def result_case(
-    result: AttentionResult, tiles: Iterable[Tile], drawn: Pixels, row: dict[str, Any]
+    result: AttentionResult,
+    tiles: Iterable[Tile],
+    folder: Path,
+    outline: str,
+    row: dict[str, Any],
 ) -> Case:
-    """The page's part of a result, small.
+    """The page's part of a result; its pictures are written to the folder.
 
     Args:
         result: one image.
         tiles: tiles from ``result_tiles``.
-        drawn: the image with its prediction.
+        folder: existing folder beside the page, with ``prediction.png``.
+        outline: SVG of the true objects, or ''.
         row: its numbers by name, None where not known, and whether it is right.
     """
     measures = {name: row[name] for name in MEASURES if row.get(name) is not None}
     if row['positions'] == 1:
         del measures['bits_per_position']
+    sample, scores = result.prediction, []
+    if 'pred_score' in sample:
+        top = sample.pred_score.topk(min(TOP_SCORES, len(sample.pred_score)))
+        scores = list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+        # Whether the one class is right is the verdict.
+        measures.pop('quality', None)
+    svg = 'image/svg+xml'
     return Case(
         name=result.name,
-        photo=image_uri(result.image, PHOTO_SIZE),
+        photo=_stored(folder, 'image.jpg', image_jpeg(result.image), 'image/jpeg'),
         shape=result.image.shape,
         predicted=result.outcome.predicted,
         true=result.outcome.true,
         right=row['right'],
-        tiles=[replace(t, values=shrink(t.values, t.smooth)) for t in tiles],
-        drawn=image_uri(drawn, DRAWN_SIZE),
+        tiles=[tile.picture(folder) for tile in tiles],
+        drawn=_address(folder, 'prediction.png') if _is_placed(sample) else '',
+        outline=_stored(folder, 'truth.svg', outline.encode(), svg) if outline else '',
+        scores=scores,
         measures=measures,
     )
+
+
+def _is_placed(sample: Any) -> bool:
+    return any(field in sample for field in PLACED)
+
+
+def _stored(folder: Path | None, name: str, content: bytes, kind: str) -> str:
+    """Address of the content: of a file written for it, or of itself."""
+    if folder is None:
+        return data_uri(kind, content)
+    (folder / name).write_bytes(content)
+    return _address(folder, name)
+
+
+def _address(folder: Path, name: str) -> str:
+    """Path from the page beside the folder; also of a name that is not UTF-8."""
+    return quote(f'{folder.name}/{name}', errors='surrogateescape')

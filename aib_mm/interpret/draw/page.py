@@ -1,7 +1,7 @@
-"""A self-contained HTML page of images and of what models attended to in them.
+"""An HTML page of images and of what models attended to in them.
 
-One file without any reference to another: pictures, styles and the small script are in
-it. It depends on no model and no host.
+Styles and the small script are in the file; pictures are where its cases say: in it, or
+in files beside it, loaded when seen. It depends on no model and no host.
 """
 
 from bisect import bisect_right
@@ -12,10 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from aib_mm.interpret.draw import pictures
-from aib_mm.interpret.draw.cases import MEASURES, Case, Range, Tile, tile_ranges
+from aib_mm.interpret.draw.cases import (
+    IN_FRONT,
+    MEASURES,
+    SPREAD,
+    Case,
+    Picture,
+    Range,
+    tile_ranges,
+)
+from aib_mm.interpret.draw.truth import ClassRow
 from aib_mm.interpret.record.inputs import Failure
 from aib_mm.utils.files import write_atomically
-from aib_mm.utils.tables import Table
+from aib_mm.utils.tables import Column, Table
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Section:
         return [case for case in self.cases if case.right is False]
 
     @property
-    def tiles(self) -> list[Tile]:
+    def tiles(self) -> list[Picture]:
         """Tiles of its cases, whose colours mean the same."""
         return [tile for case in self.cases for tile in case.tiles]
 
@@ -65,6 +74,8 @@ def write_page(
     notes: Sequence[str] = (),
     failures: Sequence[Failure] = (),
     value_range: Range | None = None,
+    by_class: Sequence[ClassRow] = (),
+    class_measure: Column | None = None,
 ) -> None:
     """Write the page to ``path``.
 
@@ -79,6 +90,7 @@ def write_page(
         failures: images that could not be loaded.
         value_range: ends of the colours of the attention; by default those of all
             maps.
+        by_class: the classes of all images; ``class_measure`` is their value.
 
     Raises:
         ValueError: ``shared`` images that differ between sections.
@@ -111,6 +123,8 @@ def write_page(
         tiles=tiles,
         outlined=any(case.outline for case in shown),
         attention_range=tile_ranges(tiles, value_range).get('attention'),
+        by_class=by_class,
+        class_measure=class_measure,
     )
     write_atomically(path, text)
 
@@ -126,12 +140,22 @@ def _labels(cases: Sequence[Case], classes: Sequence[str]) -> dict[str, Any]:
 
     consistency = [case.measures.get('consistency') for case in cases]
     third = thirds([None if isinstance(one, str) else one for one in consistency])
+    preference = [case.measures.get('preference') for case in cases]
+    known = [one for one in preference if isinstance(one, float)]
+    found = [
+        ('verdict', 'right', 'right', sum(case.right is True for case in cases)),
+        ('verdict', 'wrong', 'wrong', sum(case.right is False for case in cases)),
+        ('looks', 'background', 'look at the background', sum(v < 1 for v in known)),
+    ]
     return dict(
         class_name=class_name,
         true_classes=named(i for case in cases for i in case.true or ()),
         predicted_classes=named(i for case in cases for i in case.predicted),
         judged=any(case.right is not None for case in cases),
         MEASURES=MEASURES,
+        found=[one for one in found if one[-1]],
+        IN_FRONT=IN_FRONT,
+        SPREAD=SPREAD.tolist(),
         measured=[name for name in MEASURES if any(name in c.measures for c in cases)],
         third=dict(zip(map(id, cases), third, strict=True)),
         id=id,
@@ -143,7 +167,8 @@ def thirds(values: Sequence[float | None]) -> list[int | None]:
 
     What the page prints alike is in one third: the highest that any of it is in.
     """
-    printed = [None if one is None else float(f'{one:.4g}') for one in values]
+    digits = pictures.DIGITS
+    printed = [None if one is None else float(f'{one:.{digits}g}') for one in values]
     known = sorted(one for one in printed if one is not None)
     return [
         None if one is None else 3 * (bisect_right(known, one) - 1) // len(known)

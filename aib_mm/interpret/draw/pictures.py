@@ -12,13 +12,18 @@ from PIL import Image
 from aib_mm.interpret.draw.overlay import palette, palette_index
 from aib_mm.interpret.result import Map, Pixels
 
-#: Longest side of the maps that the page embeds, pixels.
-MAP_SIZE = 64
+#: Longest sides of maps and photographs on the page, pixels.
+MAP_SIZE, PHOTO_SIZE = 256, 1024
+#: Significant digits of numbers that are read, not computed with.
+DIGITS = 3
 
 _OUTLINE = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-    'preserveAspectRatio="none"><path d="{path}" fill="none" stroke="#fff" '
-    'stroke-width="{stroke:.2f}" stroke-linecap="square"/></svg>'
+    '<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+    'viewBox="0 0 {width} {height}" preserveAspectRatio="none">'
+    '<path d="{path}" fill="none" stroke="#fff" stroke-width="{stroke:.2f}" '
+    'stroke-linecap="square"/><g fill="#fff" stroke="#000" stroke-width="{edge:.2f}" '
+    'paint-order="stroke" font-family="sans-serif" font-weight="bold" '
+    'font-size="{font:.2f}">{text}</g></svg>'
 )
 
 
@@ -41,31 +46,35 @@ SCALES = {
 }
 
 
-def image_uri(image: Pixels, size: int | None = None) -> str:
-    """A data URI of an RGB image ``(H, W, 3)``: as it is, or a JPEG of ``size``."""
-    if image.dtype != np.uint8 or image.shape[2:] != (3,):
-        raise ValueError(
-            f'image must be (H, W, 3) uint8, got {image.shape} {image.dtype}'
-        )
-    picture = Image.fromarray(image)
-    if size is None:
-        return _encoded(picture, 'PNG', optimize=True)
+def image_jpeg(image: Pixels, size: int = PHOTO_SIZE) -> bytes:
+    """A JPEG of an RGB image ``(H, W, 3)``, made smaller if it exceeds ``size``."""
+    picture = _picture(image)
     fitted = _fitted(image.shape, size)
     if fitted != picture.size:
         picture = picture.resize(fitted, Image.Resampling.LANCZOS)
-    return _encoded(picture, 'JPEG', quality=85)
+    # Without subsampling, which shows where pixels of small images are enlarged.
+    return _encoded(picture, 'JPEG', quality=90, subsampling=0)
 
 
-def map_uri(values: Map, ends: tuple[float, float], colors: str) -> str:
-    """A data URI of a map ``(h, w)``, coloured between two values, clipped there."""
-    picture = Image.fromarray(palette_index(values, ends)).convert('P')
-    picture.putpalette(palette(colors).tobytes())
-    return _encoded(picture, 'PNG', optimize=True)
+def image_uri(image: Pixels) -> str:
+    """A data URI of an RGB image ``(H, W, 3)``, as it is."""
+    return data_uri('image/png', _encoded(_picture(image), 'PNG', optimize=True))
 
 
-def outline(mask: NDArray[np.bool_]) -> str:
-    """SVG path data of the border of a mask ``(H, W)``, in units of its pixels."""
-    padded = np.pad(mask, 1)
+def map_png(values: Map) -> bytes:
+    """A grey PNG of a map ``(h, w)``: black its least value, white its greatest."""
+    ends = float(values.min()), float(values.max())
+    return _encoded(Image.fromarray(palette_index(values, ends)), 'PNG')
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """A data URI of a file's content."""
+    return f'data:{kind};base64,{base64.b64encode(content).decode("ascii")}'
+
+
+def outline(labels: NDArray[np.bool_ | np.integer]) -> str:
+    """SVG path data of the borders of all but 0 in ``(H, W)``, in units of pixels."""
+    padded = np.pad(labels, 1)
     across = padded[1:, 1:-1] != padded[:-1, 1:-1]
     down = padded[1:-1, 1:] != padded[1:-1, :-1]
     edges = [f'M{x} {y}h1' for y, x in np.argwhere(across)]
@@ -73,19 +82,34 @@ def outline(mask: NDArray[np.bool_]) -> str:
     return ''.join(edges)
 
 
-def outline_uri(mask: NDArray[np.bool_]) -> str:
-    """A data URI of that border, to be laid over the image."""
-    height, width = mask.shape
-    drawing = _OUTLINE.format(
-        width=width, height=height, path=outline(mask), stroke=width / 80
+def svg(shape: Sequence[int], path: str, text: str = '') -> str:
+    """A drawing to be laid over an image of that shape.
+
+    Args:
+        shape: height and width.
+        path: path data, drawn as a line.
+        text: ``<text>`` elements.
+    """
+    side = max(shape[:2])
+    return _OUTLINE.format(
+        width=shape[1],
+        height=shape[0],
+        path=path,
+        stroke=side / 140,
+        edge=side / 160,
+        font=side / 22,
+        text=text,
     )
-    return f'data:image/svg+xml;base64,{base64.b64encode(drawing.encode()).decode()}'
 
 
-def gradient(colors: str, stops: int = 9) -> str:
-    """CSS colours along a colour map, from low to high."""
-    chosen = palette(colors)[np.linspace(0, 255, stops).round().astype(int)]
-    return ', '.join('#{:02x}{:02x}{:02x}'.format(*rgb) for rgb in chosen)
+def outline_uri(mask: NDArray[np.bool_]) -> str:
+    """A data URI of the border of a mask ``(H, W)``, to be laid over the image."""
+    return data_uri('image/svg+xml', svg(mask.shape, outline(mask)).encode())
+
+
+def color_table(name: str) -> str:
+    """The 256 colours of one of matplotlib's colour maps, low to high, as hex."""
+    return palette(name).tobytes().hex()
 
 
 def shrink(values: Map, smooth: bool = True) -> Map:
@@ -98,8 +122,8 @@ def shrink(values: Map, smooth: bool = True) -> Map:
     return np.asarray(picture.resize((width, height), how))
 
 
-def number(value: float, digits: int = 4) -> str:
-    """Number in so many digits, or all before the point: 164,700, not 1.647e+05."""
+def number(value: float, digits: int = DIGITS) -> str:
+    """Number in so many digits, or all before the point: 164,712, not 1.65e+05."""
     short = f'{value:.{digits}g}'
     return f'{value:,.0f}' if 10**digits <= abs(float(short)) < 1e9 else short
 
@@ -117,8 +141,15 @@ def _fitted(shape: Sequence[int], size: int) -> tuple[int, int]:
     return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
-def _encoded(picture: Image.Image, form: str, **options: int) -> str:
+def _picture(image: Pixels) -> Image.Image:
+    if image.dtype != np.uint8 or image.shape[2:] != (3,):
+        raise ValueError(
+            f'image must be (H, W, 3) uint8, got {image.shape} {image.dtype}'
+        )
+    return Image.fromarray(image)
+
+
+def _encoded(picture: Image.Image, form: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, format=form, **options)
-    data = base64.b64encode(buffer.getvalue()).decode('ascii')
-    return f'data:image/{form.lower()};base64,{data}'
+    return buffer.getvalue()

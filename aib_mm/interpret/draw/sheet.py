@@ -24,6 +24,8 @@ def draw_sheet(
 ) -> None:
     """Draw prediction, mean attention, one sample and std; a colour is one value.
 
+    Where nothing is random, sample and std are left out.
+
     Args:
         path: the picture; its folder exists.
         results: a row each; at least one.
@@ -31,8 +33,9 @@ def draw_sheet(
         value_range: ends of the colours of mean and sample; by default the least and
             greatest value of all.
     """
-    names = ('mean', 'quantized' if results[0].quantized else 'sample_1', 'std')
+    wanted = ('mean', 'quantized' if results[0].quantized else 'sample_1', 'std')
     tiles = [{tile.name: tile for tile in result_tiles(one)} for one in results]
+    names = [name for name in wanted if all(name in row for row in tiles)]
     columns = [[row[name] for row in tiles] for name in names]
     ranges = tile_ranges(chain.from_iterable(columns), value_range)
     size = (_ROW_INCHES * (1 + len(names)), _ROW_INCHES * len(results) + 0.6)

@@ -39,9 +39,10 @@ class AttentionVisualizationHook(PredictionMapsHook):
 
     For any config of any host, through ``visualizer``: what ``vis_backends`` it has
     (local files, TensorBoard, …) get one picture an image, named
-    ``attention_<number>_<file name>``: the image as the network saw it, the mean
-    attention over it, and the std. The step is the number of training iterations, so
-    that one sees the attention develop.
+    ``attention_<number>_<file name>`` (another ``source`` by its name): the image as
+    the network saw it, the mean attention over it, and the std where anything is
+    random. The step is the number of training iterations, so that one sees the
+    attention develop.
 
     A picture never stops a training: what cannot be drawn is left out, and the first
     reason is a warning.
@@ -53,9 +54,10 @@ class AttentionVisualizationHook(PredictionMapsHook):
         mean_range, std_range: values at the ends of the colour scales; by default each
             image's own, and from 0 to the largest std.
         opacity: share of the colours, in [0, 1].
+        source: what the maps are, see ``PredictionMapsHook``.
 
     Raises:
-        ValueError: an impossible count or level, when the hook is built.
+        ValueError: an impossible count, level or source, when the hook is built.
     """
 
     def __init__(
@@ -66,8 +68,9 @@ class AttentionVisualizationHook(PredictionMapsHook):
         mean_range: tuple[float, float] | None = None,
         std_range: tuple[float, float] | None = None,
         opacity: float = 0.6,
+        source: str = 'attention',
     ) -> None:
-        super().__init__(level)
+        super().__init__(level, source)
         check_count('images', images, 1)
         check_count('interval', interval, 1)
         self.images = images
@@ -86,6 +89,10 @@ class AttentionVisualizationHook(PredictionMapsHook):
     def _begin(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         with self._left_out():
             super()._begin(model, args, kwargs)
+
+    def _keep(self, name: str, inputs: Any, output: Any) -> None:
+        with self._left_out():
+            super()._keep(name, inputs, output)
 
     def _finish(self, name: str, inputs: Any, output: Any) -> None:
         with self._left_out():
@@ -151,7 +158,7 @@ class AttentionVisualizationHook(PredictionMapsHook):
         image = network_input(inputs, meta, is_bgr)
         # Two folders may hold images of one name; an image may be of several files.
         stem = f'_{Path(path).stem}' if isinstance(path, str | Path) else ''
-        name = file_name(f'attention_{number:05d}{stem}')
+        name = file_name(f'{self.source}_{number:05d}{stem}'.replace(':', '_'))
         mean, std = (
             map_on_image(values.float().cpu(), meta, 'img_shape').numpy()
             for values in pair
@@ -169,16 +176,16 @@ class AttentionVisualizationHook(PredictionMapsHook):
         Args:
             image: what the network saw, ``(H, W, 3)``, without padding.
             mean: mean attention over that image, ``(h, w)``.
-            std: its std, likewise.
+            std: its std, likewise; left out where it is 0 everywhere.
         """
         image = _enlarged(image)
-        std_range = self.std_range or (0.0, max(float(std.max()), 1e-12))
         gap = np.full((image.shape[0], _GAP, 3), 255, np.uint8)
         parts = [image]
-        for values, ends, colors in (
-            (mean, self.mean_range, SCALES['attention'].colors),
-            (std, std_range, SCALES['std'].colors),
-        ):
+        maps = [(mean, self.mean_range, SCALES['attention'].colors)]
+        if std.any():
+            std_range = self.std_range or (0.0, float(std.max()))
+            maps.append((std, std_range, SCALES['std'].colors))
+        for values, ends, colors in maps:
             over = overlay(
                 image, values, value_range=ends, colors=colors, opacity=self.opacity
             )

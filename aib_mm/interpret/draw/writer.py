@@ -15,6 +15,7 @@ from aib_mm.interpret.draw.cases import Case, result_case, result_tiles, tile_ra
 from aib_mm.interpret.draw.overlay import colorize, overlay
 from aib_mm.interpret.draw.page import Section, write_page
 from aib_mm.interpret.draw.pictures import SCALES
+from aib_mm.interpret.draw.truth import Truth, class_summary, truth_of
 from aib_mm.interpret.record.inputs import Failure
 from aib_mm.interpret.result import AttentionResult, Pixels
 from aib_mm.utils.files import file_name, json_text, write_atomically
@@ -30,6 +31,7 @@ class _Written(NamedTuple):
     """One image's numbers, its part of the page, and how long it took."""
 
     row: dict[str, Any]
+    truth: Truth
     case: Case | None
     seconds: float
 
@@ -44,7 +46,9 @@ class ResultWriter:
       ``quantized.png`` too), ``bits.png`` where latents have positions, ``overlay_*``
       of mean, std and quantised map, and ``arrays.npz``;
     - ``results.json``: the numbers of all images, and those that failed;
-    - ``index.html``: a page with all that can be filtered; it needs no other file.
+    - ``index.html``: a page with all that can be filtered, and with it in ``NAME/``:
+      ``image.jpg``, ``truth.svg`` (borders of the true objects) and ``grey_*`` of each
+      map, from its least value to its greatest, which the browser colours.
 
     Args:
         out_dir: folder, made when the first result is written.
@@ -71,7 +75,7 @@ class ResultWriter:
         classes: Sequence[str],
         *,
         value_range: tuple[float, float] | None = None,
-        page_images: int = 500,
+        page_images: int = 2000,
         right_from: float = 0.5,
         title: str = 'What the model looks at',
     ) -> None:
@@ -158,9 +162,15 @@ class ResultWriter:
             Image.fromarray(picture).save(path, compress_level=_PNG_LEVEL)
         held: dict[str, Any] = arrays(result)
         np.savez_compressed(folder / 'arrays.npz', **held)
-        row = dict(self._row(result), folder=folder.name)
-        case = result_case(result, tiles, drawn, row) if shown else None
-        return _Written(row, case, time.perf_counter() - begin)
+        truth = truth_of(result, self.classes)
+        found = truth.on_objects(result.attention_mean)
+        row = dict(self._row(result), **found, folder=folder.name)
+        case = None
+        if shown:
+            case = result_case(result, tiles, folder, truth.outline, row)
+        # Pixels and drawing of each image are many, and done with.
+        rest = truth._replace(objects=None, outline='')
+        return _Written(row, rest, case, time.perf_counter() - begin)
 
     def _row(self, result: AttentionResult) -> dict[str, Any]:
         """The numbers of one image."""
@@ -168,6 +178,7 @@ class ResultWriter:
         told = ('total_bits', 'positions', 'bits_per_position')
         return dict(
             name=result.name,
+            source=result.source,
             predicted=outcome.predicted,
             true=outcome.true,
             quality=quality,
@@ -192,12 +203,15 @@ class ResultWriter:
         write_atomically(self.out_dir / SUMMARY, json_text(summary))
         cases = [one.case for one in done if one.case is not None]
         shown = f', the first {len(cases)} of them here' * (len(cases) < len(rows))
+        sources = ', '.join(dict.fromkeys(row['source'] for row in rows))
         judged = any(row['right'] is not None for row in rows)
         write_page(
             self.out_dir / PAGE,
             title=self.title,
-            lead=f'{len(rows):,} images{shown}. A colour means the same value in all.',
+            lead=f'{len(rows):,} images{shown}. Maps: {sources or "none"}.',
             sections=[Section('', '', cases)],
+            by_class=class_summary((one.truth, one.row) for one in done),
+            class_measure=next((one.truth.measure for one in done), None),
             classes=self.classes,
             notes=[f'Right is a quality of at least {self.right_from:.2g}.'] * judged,
             failures=self.failures,
@@ -208,19 +222,23 @@ class ResultWriter:
 def arrays(result: AttentionResult) -> dict[str, np.ndarray]:
     """What ``arrays.npz`` holds; shapes as ``AttentionResult`` says.
 
-    ``mean``, ``std`` and ``samples`` are over the image. ``level0_mean`` and so on are
+    ``source`` says what the maps are. ``mean``, ``std`` and ``samples`` are over the
+    image, the last two left out where nothing is random. ``level0_mean`` and so on are
     as the module gave them, over the network's input with its padding: ``(h, w)``, the
     samples (and anchors' ``indices``) ``(L_a, h, w)``.
     """
     found: dict[str, Any] = dict(
+        source=result.source,
         mean=result.attention_mean,
-        std=result.attention_std,
-        samples=result.samples,
         consistency=result.consistency,
         **result.uncertainty,
     )
+    if not result.is_certain:
+        found.update(std=result.attention_std, samples=result.samples)
     for i, maps in enumerate(result.levels):
         found[f'level{i}_mean'] = maps.mean[0, 0]
+        if result.is_certain:
+            continue
         found[f'level{i}_std'] = maps.std[0, 0]
         found[f'level{i}_samples'] = maps.samples[:, 0, 0]
         if maps.indices is not None:

@@ -1,12 +1,13 @@
 """Class activation maps of any model, by ``pytorch-grad-cam``."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from aib_mm.errors import choose
+from aib_mm.errors import InferenceError, choose
 from aib_mm.features import AttentionModule
 from aib_mm.interpret.record.recording import watch
 from aib_mm.utils.libraries import require_library
@@ -43,7 +44,9 @@ def class_activation(
         speaks for the class), on the inputs' device.
 
     Raises:
-        ValueError: an unknown method; a layer that returns no map.
+        ValueError: an unknown method.
+        InferenceError: a layer that returns no map of each image, that runs several
+            times, or that the logits do not depend on.
         MissingLibraryError: the library is not installed.
     """
     choose('method', method, METHODS)
@@ -56,15 +59,41 @@ def class_activation(
         def get_target_width_height(self, input_tensor: Tensor) -> None:
             return None
 
+        def compute_cam_per_layer(self, *args: Any) -> Any:
+            found = self.activations_and_grads
+            _check_runs(found.activations, len(inputs))
+            if self.uses_gradients and not found.gradients:
+                raise InferenceError(
+                    'what is predicted does not depend on what the layer returns: '
+                    'name a layer that it depends on'
+                )
+            return super().compute_cam_per_layer(*args)
+
     with (
         watch({type(layer).__name__: layer}, _require_map),
         torch.enable_grad(),
         AtItsOwnSize(model, [layer], reshape_transform=as_map) as activation,
     ):
-        maps = activation(inputs, targets=None)
+        # Of the input too: what a frozen layer returns has a gradient only then.
+        maps = activation(inputs.detach().requires_grad_(), targets=None)
         logits = activation.outputs.detach()
     model.zero_grad(set_to_none=True)
     return logits, torch.from_numpy(maps).to(inputs.device)
+
+
+def _check_runs(activations: Sequence[Tensor], count: int) -> None:
+    """Raise unless the layer ran once, and gave a map of each image."""
+    if len(activations) != 1:
+        raise InferenceError(
+            f'the layer runs {len(activations)} times for one batch, and class '
+            'activation is of one run: name a layer that runs once, and predict whole '
+            "images (mmseg: model.test_cfg.mode='whole')"
+        )
+    if len(activations[0]) != count:
+        raise InferenceError(
+            f'the layer returns {len(activations[0])} maps of {count} images: name one '
+            'that returns a map of each image, in the backbone or the neck'
+        )
 
 
 def as_map(output: Any) -> Tensor | None:
@@ -87,7 +116,12 @@ def as_map(output: Any) -> Tensor | None:
     return None
 
 
-def default_layer(model: nn.Module, inputs: Tensor, within: str = '') -> str:
+def default_layer(
+    model: nn.Module,
+    inputs: Tensor,
+    within: str = '',
+    scoring: nn.Module | None = None,
+) -> str:
     """Name of the last layer whose map is at least 7×7 and moves the highest logit.
 
     The whole model counts, so that models are compared at one depth whatever their
@@ -102,9 +136,10 @@ def default_layer(model: nn.Module, inputs: Tensor, within: str = '') -> str:
         model: images to logits ``(B, K)``.
         inputs: images ``(B, C, H, W)`` as the model takes them.
         within: name of the part of the model that counts, instead of all of it.
+        scoring: module that holds the model and makes the logits; None is itself.
 
     Raises:
-        ValueError: no layer has such a map.
+        InferenceError: no layer has such a map.
     """
     found: dict[str, Tensor] = {}
     images = inputs
@@ -119,20 +154,20 @@ def default_layer(model: nn.Module, inputs: Tensor, within: str = '') -> str:
             found.pop(name, None)  # the order of the last calls
             found[name] = output
 
-    scoring = _scoring_parts(model)
+    apart = _scoring_parts(model)
     layers = {
         name: module
         for name, module in model.named_modules()
-        if name and name.startswith(within) and module not in scoring
+        if name and name.startswith(within) and module not in apart
     }
     with torch.enable_grad(), watch(layers, note):
-        logits = model(inputs)
-        if logits.requires_grad:
-            logits.amax(dim=-1).sum().backward()
+        # Frozen layers have a gradient too.
+        logits = (scoring or model)(inputs.detach().requires_grad_())
+        logits.amax(dim=-1).sum().backward()
     model.zero_grad(set_to_none=True)
     moving = [name for name, output in found.items() if _moves(output)]
     if not found:
-        raise ValueError(
+        raise InferenceError(
             f'no layer of {type(model).__name__} gives a map (B, C, h, w) of at '
             f'least {MIN_SIDE}×{MIN_SIDE} for inputs {tuple(inputs.shape)}: name a '
             'layer'
@@ -148,12 +183,19 @@ def _moves(output: Tensor) -> bool:
 
 def _require_map(name: str, inputs: Any, output: Any) -> None:
     if as_map(output) is None:
-        kind = type(output).__name__
-        shape = f' {tuple(output.shape)}' if isinstance(output, Tensor) else ''
-        raise ValueError(
-            f'the layer, a {name}, returns a {kind}{shape}, which is no map '
+        raise InferenceError(
+            f'the layer, {name}, returns {shapes_of(output)}, which is no map '
             '(B, C, h, w): name a layer that returns one'
         )
+
+
+def shapes_of(output: Any) -> str:
+    """What a module returned, for messages: types, and shapes of tensors."""
+    if isinstance(output, list | tuple):
+        inside = ', '.join(map(shapes_of, output))
+        return f'{type(output).__name__} of {inside or "nothing"}'
+    shape = f' {tuple(output.shape)}' if isinstance(output, Tensor) else ''
+    return f'{type(output).__name__}{shape}'
 
 
 def _scoring_parts(model: nn.Module) -> set[nn.Module]:

@@ -14,16 +14,20 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from aib_mm.attention import attention_modules
 from aib_mm.errors import check_count
-from aib_mm.features import AttentionMaps, WithAttention
+from aib_mm.features import AttentionMaps
 from aib_mm.hooks import without_fields_of_views
 from aib_mm.interpret.record.geometry import resize_map
 from aib_mm.interpret.record.recording import watch
+from aib_mm.interpret.record.source import (
+    AttentionSource,
+    ClassActivationSource,
+    Predictions,
+    read_source,
+)
 from aib_mm.interpret.record.windows import Levels, Windows, slide_windows, whole_levels
 from aib_mm.utils.wrappers import unwrapped
 
-Predictions = Sequence[BaseDataElement]
 FIELDS = ('attention_mean', 'attention_std')
 
 
@@ -74,16 +78,26 @@ class PredictionMapsHook(Hook):
 
     Args:
         level: what ``combine_levels`` takes.
+        source: what the maps are, ``'attention'`` or as ``read_source`` takes it. Not
+            class activation: validation and test keep no gradients.
 
     Raises:
-        ValueError: another ``level``; in validation or test, a model without
-            attention or without that level.
+        ValueError: another ``level`` or ``source``; in validation or test, a model
+            without attention, without that module or without that level.
     """
 
-    def __init__(self, level: str | int = 'mean') -> None:
+    def __init__(self, level: str | int = 'mean', source: str = 'attention') -> None:
         if level != 'mean':
             check_count("level, if it is not 'mean',", level, -1)
         self.level = level
+        found = read_source(source)
+        if isinstance(found, ClassActivationSource):
+            raise ValueError(
+                f'source={source!r} needs gradients, which validation and test do not '
+                "keep: use 'features:MODULE' in hooks, or "
+                f'tools/visualize_attention.py with --source {source}'
+            )
+        self.source: AttentionSource = found
         self._hooks = ExitStack()
         self._seen: dict[str, list[Levels]] = {}
         self._windows: Windows | None = None
@@ -113,9 +127,11 @@ class PredictionMapsHook(Hook):
         # After an error mmengine calls no hook, so an earlier evaluation may have left
         # its own here.
         self._hooks.close()
-        modules = attention_modules(model)
         inner = unwrapped(model)
-        if isinstance(inner, BaseTTAModel):
+        looked_at = inner.module if isinstance(inner, BaseTTAModel) else inner
+        assert isinstance(looked_at, nn.Module)
+        modules = self.source.modules(looked_at)
+        if looked_at is not inner:
             self._warn(f'{type(inner).__name__} merges several predictions into one')
             self._hooks.enter_context(without_fields_of_views(inner))
             return
@@ -130,8 +146,8 @@ class PredictionMapsHook(Hook):
         inputs = kwargs['inputs'] if 'inputs' in kwargs else args[0]
         self._windows = slide_windows(model, tuple(inputs.shape[-2:]))
 
-    def _keep(self, name: str, inputs: Any, output: WithAttention) -> None:
-        self._seen.setdefault(name, []).append(output.attention)
+    def _keep(self, name: str, inputs: Any, output: Any) -> None:
+        self._seen.setdefault(name, []).append(self.source.maps(output))
 
     def _finish(self, name: str, inputs: Any, output: Any) -> None:
         seen, self._seen = self._seen, {}
@@ -153,7 +169,7 @@ class PredictionMapsHook(Hook):
     def _warn(self, reason: str) -> None:
         if not self._warned:
             print_log(
-                f'{type(self).__name__} has no attention: {reason}, so that no map '
+                f'{type(self).__name__} has no {self.source}: {reason}, so that no map '
                 'belongs to a prediction',
                 logger='current',
                 level=logging.WARNING,
@@ -167,14 +183,16 @@ class AttentionFieldsHook(PredictionMapsHook):
 
     Every data sample that the model returns in ``mode='predict'`` gets
     ``attention_mean`` and ``attention_std``, ``(1, h, w)``, over the network's input
-    with its padding. For evaluators and drawing hooks, whatever the heads are: nothing
-    else in this package writes these fields.
+    with its padding; without the second where nothing is random. For evaluators and
+    drawing hooks, whatever the heads are: nothing else in this package writes these
+    fields.
     """
 
     def use(self, samples: Predictions, mean: Tensor, std: Tensor) -> None:
         """Write the fields."""
+        names = FIELDS if std.any() else FIELDS[:1]
         for sample, *values in zip(samples, mean, std, strict=True):
-            for name, value in zip(FIELDS, values, strict=True):
+            for name, value in zip(names, values, strict=False):
                 sample.set_field(value, name)
 
 

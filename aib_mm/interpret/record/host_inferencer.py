@@ -18,7 +18,7 @@ from torch import nn
 
 from aib_mm import register
 from aib_mm.errors import choose
-from aib_mm.hosts import HOST_PARTS
+from aib_mm.hosts import HOST_PARTS, config_path
 from aib_mm.interpret.record.host_config import class_meta
 from aib_mm.interpret.record.inputs import exchanges_channels
 from aib_mm.training.checkpoint import check_checkpoint
@@ -37,7 +37,7 @@ class HostInferencer(BaseInferencer):
     The default scope is left as it was.
 
     Args:
-        config: path or ``Config``.
+        config: path, ``'mmpretrain::FOLDER/FILE.py'`` or ``Config``.
         checkpoint: file or address of its weights, all of them.
         device: device that the model runs on.
 
@@ -60,8 +60,9 @@ class HostInferencer(BaseInferencer):
         checkpoint: str | Path,
         device: str = 'cpu',
     ) -> None:
-        cfg = Config.fromfile(config) if isinstance(config, str | Path) else config
-        cfg = copy.deepcopy(cfg)
+        if isinstance(config, str | Path):
+            config = Config.fromfile(config_path(config))
+        cfg = copy.deepcopy(config)
         register(cfg)
         scope = cfg.get('default_scope')
         choose('default_scope of the config', scope, HOST_PARTS)

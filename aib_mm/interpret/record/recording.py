@@ -1,7 +1,7 @@
 """What modules return in forward passes, collected without changing the model."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -34,27 +34,42 @@ def _tell(see: See, name: str, module: nn.Module, inputs: Any, output: Any) -> N
 
 
 @contextmanager
-def record_attention(model: nn.Module) -> Iterator[AttentionRecord]:
+def record_maps(
+    modules: Mapping[str, nn.Module],
+    maps: Callable[[Any], tuple[AttentionMaps, ...]],
+) -> Iterator[AttentionRecord]:
     """Collect the maps of every forward pass inside the ``with`` block, detached.
 
+    Args:
+        modules: modules to watch, by name.
+        maps: function from what one of them returns to its maps, level by level.
+
     Yields:
-        Per ``AIBAttention``, or attention of another method (``AttentionModule``), by
-        module name, a list with one entry per forward pass: the ``AttentionMaps`` of
-        each level. Entries are added as passes happen.
+        Per module, by name, a list with one entry per forward pass: the
+        ``AttentionMaps`` of each level. Entries are added as passes happen.
 
-    Raises:
-        ValueError: the model holds no attention.
-
-    The model is left as it was, also when the block raises.
+    The modules are left as they were, also when the block raises.
     """
-    modules = attention_modules(model)
     record: AttentionRecord = {name: [] for name in modules}
 
-    def keep(name: str, inputs: Any, output: WithAttention) -> None:
-        record[name].append(tuple(map(_detached, output.attention)))
+    def keep(name: str, inputs: Any, output: Any) -> None:
+        record[name].append(tuple(map(_detached, maps(output))))
 
     with watch(modules, keep):
         yield record
+
+
+def record_attention(model: nn.Module) -> AbstractContextManager[AttentionRecord]:
+    """``record_maps`` of every ``AIBAttention``, or attention of another method.
+
+    Raises:
+        ValueError: the model holds no attention.
+    """
+    return record_maps(attention_modules(model), _attention)
+
+
+def _attention(output: WithAttention) -> tuple[AttentionMaps, ...]:
+    return output.attention
 
 
 def _detached(maps: AttentionMaps) -> AttentionMaps:

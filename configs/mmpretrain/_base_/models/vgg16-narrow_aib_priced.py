@@ -4,6 +4,7 @@ _base_ = 'vgg16-narrow_aib.py'
 
 model = dict(
     neck=dict(
+        in_channels=[32],  # one level, and so statistics of one
         modulation='replace',
         # Block 4 without its pool: a score sees what surrounds its position.
         mean_branch=dict(type='VGGBlocks', blocks=(4,), width=1 / 8, out_blocks=(4,)),

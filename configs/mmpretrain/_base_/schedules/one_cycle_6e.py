@@ -14,6 +14,3 @@ param_scheduler = dict(
 train_cfg = dict(by_epoch=True, max_epochs=6, val_interval=6)
 val_cfg = dict()
 test_cfg = dict()
-
-# Small convolutions are a quarter faster so on a CPU.
-custom_hooks = [dict(type='ChannelsLastHook')]

@@ -1,0 +1,262 @@
+"""The page in a real browser: what clicks, keys and filters do, and what is seen."""
+
+import io
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+from browser import Tab, find_browser, open_browser
+from PIL import Image
+
+from aib_mm.interpret.draw.cases import Case, Tile
+from aib_mm.interpret.draw.page import Section, write_page
+from aib_mm.interpret.draw.pictures import image_jpeg, outline_uri
+from aib_mm.interpret.draw.truth import HIT_RATE, ClassRow
+
+pytestmark = pytest.mark.skipif(
+    find_browser() is None, reason='no Chromium here (on Debian: apt install chromium)'
+)
+CLASSES = ('cat', 'dog')
+SCALE = (0.0, 2.0)
+
+
+def make_case(folder: Path, i: int) -> Case:
+    """A grey image whose map has four values, from 0 to ``1 + i / 10``."""
+    place = folder / f'im{i:04d}'
+    place.mkdir()
+    (place / 'image.jpg').write_bytes(image_jpeg(np.full((200, 200, 3), 128, np.uint8)))
+    values = np.repeat(np.repeat([[0.0, 0.1], [0.2, 1 + i / 10]], 100, 0), 100, 1)
+    mask = np.zeros((200, 200), bool)
+    mask[:20] = True
+    return Case(
+        name=f'im{i:04d}.png',
+        photo=f'{place.name}/image.jpg',
+        shape=(200, 200),
+        predicted=[i % 2],
+        true=[0],
+        right=i % 2 == 0,
+        tiles=[
+            Tile(name, values).picture(place) for name in ('mean', 'std', 'sample_1')
+        ],
+        outline=outline_uri(mask),
+        scores=[(i % 2, 0.9)],
+        measures=dict(
+            consistency=1 - i / 10, preference=0.4 + i / 5, total_bits=10 * i + 1
+        ),
+    )
+
+
+def write(path: Path, cases: list[Case]) -> Path:
+    write_page(
+        path,
+        title='Where it looks',
+        lead='Grey images.',
+        sections=[Section('', '', cases)],
+        classes=CLASSES,
+        value_range=SCALE,
+        by_class=[ClassRow(0, 5, 0.6, 0.8)],
+        class_measure=HIT_RATE,
+    )
+    return path
+
+
+@pytest.fixture(scope='module')
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('page')
+    return write(folder / 'index.html', [make_case(folder, i) for i in range(5)])
+
+
+@pytest.fixture(scope='module')
+def browser() -> Any:
+    with open_browser() as tab:
+        yield tab
+
+
+@pytest.fixture
+def tab(browser: Tab, page: Path) -> Tab:
+    browser.open(page)
+    return browser
+
+
+def shown(tab: Tab) -> list[str]:
+    cards = "[...document.querySelectorAll('.card:not([hidden]) h4')]"
+    return [name[2:-4] for name in tab.value(f'{cards}.map(one => one.textContent)')]
+
+
+def is_seen(tab: Tab, selector: str) -> bool:
+    return tab.value(f"document.querySelector('{selector}').checkVisibility()")
+
+
+def colors_of(tab: Tab, selector: str) -> list[tuple[int, ...]]:
+    """Colours as seen in the four quarters of an element, well below its outline."""
+    tab.value(
+        f"(async () => {{ const one = document.querySelector('{selector}');"
+        "one.scrollIntoView({block: 'center'});"
+        "await one.querySelector('img').decode();"
+        'await new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)));'
+        '})()'
+    )
+    box = SimpleNamespace(
+        **tab.value(
+            f"document.querySelector('{selector}').getBoundingClientRect().toJSON()"
+        )
+    )
+    with Image.open(io.BytesIO(tab.screenshot())) as picture:
+        rgb = picture.convert('RGB')
+        return [
+            rgb.getpixel((int(box.x + x * box.width), int(box.y + y * box.height)))
+            for y in (0.3, 0.75)
+            for x in (0.25, 0.75)
+        ]
+
+
+def expected(name: str, shares: list[float]) -> list[list[float]]:
+    at = [round(255 * share) for share in shares]
+    return (255 * matplotlib.colormaps[name](at)[:, :3]).tolist()
+
+
+def test_colours_mean_what_the_legend_says(tab: Tab) -> None:
+    """Of the third image, whose map ends at 1.2, on a scale that ends at 2."""
+    third = '.card:nth-child(3) .mean .tile'
+    tab.choose('opacity', '100')
+    values = [0, 0.1, 0.2, 1.2]
+    for how, shares, legend in (
+        ('same', [v / 2 for v in values], ['0', '2']),
+        ('each', [v / 1.2 for v in values], ['least', 'greatest']),
+        # Each value is a quarter of the map.
+        ('rank', [0.25, 0.5, 0.75, 1], ['0 %', '100 %']),
+    ):
+        tab.choose('colours', how)
+        seen = colors_of(tab, third)
+        wanted = expected('viridis', shares)
+        # Greys are 256: half a step, and rounding.
+        assert np.abs(np.array(seen) - wanted).max() < 3, how
+        text = "document.querySelector('.legend .{}').textContent"
+        assert [tab.value(text.format(end)) for end in ('low', 'high')] == legend
+
+
+def test_the_photograph_is_grey_and_shines_through(tab: Tab) -> None:
+    tab.choose('opacity', '0')
+    assert colors_of(tab, '.card:nth-child(1) .mean .tile') == [(128, 128, 128)] * 4
+    tab.choose('opacity', '50')
+    (low, *_) = colors_of(tab, '.card:nth-child(1) .mean .tile')
+    (color,) = expected('viridis', [0])
+    assert np.abs(np.array(low) - (64 + np.array(color) / 2)).max() < 3
+
+
+def test_filters_and_order_and_an_empty_filter_that_resets(tab: Tab) -> None:
+    assert shown(tab) == ['0000', '0001', '0002', '0003', '0004']
+    tab.choose('verdict', 'wrong')
+    assert shown(tab) == ['0001', '0003']
+    tab.choose('sort', 'consistency')
+    assert shown(tab) == ['0003', '0001']
+    assert tab.value("document.querySelector('output').textContent") == '2 of 5 images'
+    tab.choose('true', '0')
+    tab.choose('predicted', '0')
+    assert shown(tab) == [] and is_seen(tab, '.empty')
+    tab.click('.empty button')
+    assert shown(tab) == ['0000', '0001', '0002', '0003', '0004']
+    assert not is_seen(tab, '.empty')
+    tab.choose('name', '0004')
+    assert shown(tab) == ['0004']
+    tab.click('[type=reset]')
+    assert len(shown(tab)) == 5
+
+
+def test_what_looks_at_the_background_is_one_click_away(tab: Tab) -> None:
+    tab.click('[data-value=background]')
+    assert shown(tab) == ['0000', '0001', '0002']
+    tab.click('.classes summary')
+    tab.click('[data-field=true]')
+    assert len(shown(tab)) == 5
+    assert tab.value("document.querySelector('[name=true]').value") == '0'
+
+
+def test_samples_are_there_when_asked_for(tab: Tab) -> None:
+    assert tab.value("document.querySelectorAll('.sample').length") == 0
+    tab.click('[name=samples]')
+    assert is_seen(tab, '.card:nth-child(1) .sample')
+    first, sample = (
+        colors_of(tab, f'.card:nth-child(1) .{name} .tile')
+        for name in ('mean', 'sample')
+    )
+    assert sample == first
+    tab.click('[name=samples]')
+    assert not is_seen(tab, '.card:nth-child(1) .sample')
+
+
+def test_a_click_enlarges_and_keys_leaf_and_close(tab: Tab) -> None:
+    tab.click('.card:nth-child(2) .mean .tile')
+    assert is_seen(tab, 'dialog')
+    title = "document.querySelector('#enlarged').textContent"
+    assert tab.value(title).startswith('im0001.png: mean')
+    large = tab.value("document.querySelector('.stage .tile').offsetWidth")
+    assert large > 2 * tab.value("document.querySelector('.card .tile').offsetWidth")
+    tab.press('ArrowRight')
+    assert tab.value(title).startswith('im0001.png: std')
+    tab.press('ArrowRight')
+    assert tab.value(title).startswith('im0001.png: image')
+    tab.press('Escape')
+    assert not is_seen(tab, 'dialog')
+    focused = "document.activeElement.closest('.card').querySelector('h4').textContent"
+    assert tab.value(focused) == 'im0001.png'
+    tab.press('Enter')  # on the tile that was clicked
+    assert is_seen(tab, 'dialog')
+    tab.click('.close')
+    assert not is_seen(tab, 'dialog')
+
+
+def test_numbers_are_explained_where_they_are_unfolded(tab: Tab) -> None:
+    tab.click('.card:nth-child(2) .more summary')
+    tab.value('new Promise(done => setTimeout(done, 100))')
+    text = tab.value("document.querySelector('.card:nth-child(2) .more dl').innerText")
+    assert 'bits 11' in text and 'that the latent tells of image' in text
+    assert 'against chance 0.6' in text and '1 has no preference' in text
+
+
+def test_every_control_has_a_name_and_pictures_have_texts(tab: Tab) -> None:
+    nodes = tab.call('Accessibility.getFullAXTree')['nodes']
+    named = [
+        (one.get('role', {}).get('value'), one.get('name', {}).get('value'))
+        for one in nodes
+    ]
+    roles = {'button', 'combobox', 'checkbox', 'slider', 'searchbox'}
+    assert roles <= {role for role, _ in named}
+    assert [
+        role for role, name in named if role in roles | {'image'} and not name
+    ] == []
+    assert any(role == 'button' and 'Mean map, from' in name for role, name in named)
+
+
+@pytest.mark.parametrize('width', [400, 900, 1600])
+def test_nothing_is_cut_off(browser: Tab, page: Path, width: int) -> None:
+    browser.open(page, width)
+    assert browser.value('document.documentElement.scrollWidth') <= width
+    tile = browser.value("document.querySelector('.card .tile').offsetWidth")
+    assert tile >= 110
+
+
+@pytest.mark.slow
+def test_two_thousand_images_open_within_three_seconds(
+    browser: Tab, tmp_path: Path
+) -> None:
+    cases = [make_case(tmp_path, i) for i in range(2000)]
+    path = write(tmp_path / 'index.html', cases)
+    browser.open(path)
+    loaded = browser.value("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    browser.value('new Promise(done => setTimeout(done, 300))')
+    fetched = browser.value(
+        '[...document.images].filter(one => one.naturalWidth > 0).length'
+    )
+    print(f'{path.stat().st_size:,} bytes open in {loaded:.0f} ms, {fetched} pictures')
+    shutil.rmtree(tmp_path)
+    assert loaded < 3000
+    assert 6 <= fetched < 300  # of 6,000, and as many samples
+    for key in ('consistency', ''):  # moving cards one by one took seconds each
+        began = browser.value('performance.now()')
+        browser.choose('sort', key)
+        assert browser.value('performance.now()') - began < 3000
