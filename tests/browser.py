@@ -77,13 +77,24 @@ class Tab:
         assert 'exceptionDetails' not in found, found['exceptionDetails']
         return found['result'].get('value')
 
+    def wait(self, condition: str) -> None:
+        """Wait until JavaScript finds the condition true, 20 s at most."""
+        found = self.value(
+            '(async () => { const end = performance.now() + 20000;'
+            f'while (!({condition}) && performance.now() < end)'
+            f'await new Promise(requestAnimationFrame); return !!({condition}); }})()'
+        )
+        assert found, condition
+
     def click(self, selector: str) -> None:
         """Click on the middle of the first element that matches, if it can be seen."""
+        # Scrolled to twice: parts that come into view get their sizes only then.
         place = self.value(
-            f'(() => {{ const one = document.querySelector({json.dumps(selector)});'
-            "one.scrollIntoView({block: 'center'}); const box ="
-            'one.getBoundingClientRect(); return [box.x + box.width / 2,'
-            'box.y + box.height / 2]; })()'
+            f'(async () => {{ const one = document.querySelector({json.dumps(selector)});'
+            "for (let i = 0; i < 2; i++) { one.scrollIntoView({block: 'center'});"
+            'await new Promise(requestAnimationFrame); }'
+            'const box = one.getBoundingClientRect();'
+            'return [box.x + box.width / 2, box.y + box.height / 2]; })()'
         )
         for kind in ('mousePressed', 'mouseReleased'):
             place_of = dict(x=place[0], y=place[1], button='left', clickCount=1)

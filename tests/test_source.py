@@ -1,4 +1,4 @@
-"""Maps of any source, of models with our parts or without, against hand computations."""
+"""Maps of any source, of models with our parts or without, against hand figures."""
 
 import json
 from collections.abc import Callable
@@ -308,9 +308,10 @@ def test_tokens_of_a_transformer_lie_on_their_grid(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    'base', ['mask-rcnn_r50_fpn.py', 'detr/detr_r50_8xb2-150e_coco.py']
+    'base',
+    ['mask-rcnn_r50_fpn.py', 'retinanet_r50_fpn.py', 'detr/detr_r50_8xb2-150e_coco.py'],
 )
-def test_scores_of_instances_and_queries_have_gradients(base: str) -> None:
+def test_scores_of_every_kind_of_detector_have_gradients(base: str) -> None:
     pytest.importorskip('mmdet')
     from mmdet.registry import MODELS
 
@@ -323,7 +324,7 @@ def test_scores_of_instances_and_queries_have_gradients(base: str) -> None:
     cfg.backbone.update(depth=18, init_cfg=None)
     if 'neck' in cfg and cfg.neck.type == 'FPN':
         cfg.neck.in_channels = [64, 128, 256, 512]
-        cfg.test_cfg.rcnn.score_thr = 0.0
+        cfg.test_cfg.get('rcnn', cfg.test_cfg).score_thr = 0.0
     else:
         cfg.neck.in_channels = [512]
         cfg.encoder.num_layers = cfg.decoder.num_layers = 1
@@ -416,7 +417,7 @@ def test_other_texts_are_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ('source', 'message'),
     [
-        ('attention', r"holds no AIBAttention.*source='gradcam'.*--source"),
+        ('attention', r"holds no AIBAttention.*source='features:MODULE' or.*--source"),
         ('features:backbone.layr2', r"no module 'backbone.layr2'; did .*'backbone.l"),
         ('gradcam:x', r"no module 'x'; its parts are data_preprocessor, backbone"),
         ('features:neck', r'neck returns tuple of Tensor \(1, 32\), which is no map'),
@@ -470,6 +471,11 @@ def test_a_layer_that_nothing_depends_on_is_named() -> None:
     assert source.activate(model, torch.rand(2, 3, 8, 8))[1].shape == (2, 8, 8)
     with pytest.raises(InferenceError, match='does not depend on what the layer'):
         ClassActivationSource(layer='aside').activate(model, torch.rand(2, 3, 8, 8))
+    model.requires_grad_()
+    with pytest.raises(InferenceError, match='does not depend'):
+        ClassActivationSource(layer='aside').activate(model, torch.rand(2, 3, 8, 8))
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_the_missing_library_is_named(classifier: Plain, monkeypatch) -> None:
@@ -509,6 +515,7 @@ def test_a_hosts_config_by_its_name(tmp_path: Path) -> None:
     pytest.importorskip('mmpretrain')
     from mmpretrain.registry import MODELS
 
+    from aib_mm.diagnosis.check import check_config
     from aib_mm.diagnosis.configs import read_config
     from aib_mm.errors import UsageError
 
@@ -531,6 +538,8 @@ def test_a_hosts_config_by_its_name(tmp_path: Path) -> None:
         AttentionInferencer('mmtext::a/b.py', checkpoint)
     with pytest.raises(UsageError, match=r'has no config'):
         read_config('mmpretrain::a/b.py')
+    assert check_config(name).module is not None
+    assert 'has no config' in check_config('mmpretrain::a/b.py').problem
 
 
 def test_a_result_shows_itself(tmp_path: Path) -> None:

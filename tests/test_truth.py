@@ -93,6 +93,32 @@ def test_boxes_are_outlined_and_named_and_measured() -> None:
     assert class_summary([(truth, dict(true=(1,)))])[0].value == 0
 
 
+def test_masks_of_instances_are_the_objects_where_they_are_known() -> None:
+    structures = pytest.importorskip('mmdet.structures.mask')
+    masks = np.zeros((2, 8, 9), np.uint8)
+    masks[0, 2, 3] = masks[1, 5:7, 5:7] = 1
+    boxes = torch.tensor([[2.0, 1.0, 5.0, 4.0], [4.0, 4.0, 8.0, 8.0]])
+    truth = InstanceData(bboxes=boxes, labels=torch.tensor([0, 2]))
+    said = InstanceData(bboxes=boxes, labels=truth.labels, scores=torch.ones(2))
+    fields = dict(gt_instances=truth, pred_instances=said)
+    for size, expected in (((8, 9), masks.any(0)), ((9, 9), None)):
+        truth.masks = structures.BitmapMasks(masks, 8, 9)
+        found = truth_of(make_result(size, Outcome((), (0, 2)), **fields), CLASSES)
+        if expected is None:  # of another frame: the boxes
+            assert found.objects is not None and found.objects.sum() == 9 + 16
+            assert 'H' in found.outline
+        else:
+            assert np.array_equal(found.objects, expected)
+            assert 'M3 2h1' in found.outline and '>bird</text>' in found.outline
+
+
+def test_a_label_map_of_another_kind_is_left_out() -> None:
+    """As mmdet's panoptic data samples hold it."""
+    stuff = PixelData(sem_seg=torch.zeros(1, 4, 4))
+    result = make_result((4, 4), Outcome((0,), (0,)), gt_sem_seg=stuff)
+    assert truth_of(result, CLASSES).outline == ''
+
+
 def test_iou_of_a_class_is_of_the_pixels_of_all_images() -> None:
     random = np.random.default_rng(0)
     done, shared, either = [], np.zeros(3), np.zeros(3)

@@ -12,7 +12,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         'With a config: whether its model builds, and runs one training step and one '
         'prediction on made images. The exit code is 0 only if nothing failed.',
     )
-    parser.add_argument('config', nargs='?', help='a config to try')
+    parser.add_argument(
+        'config', nargs='?', help="a config to try, or 'mmpretrain::FOLDER/FILE.py'"
+    )
     parser.add_argument(
         '--traceback', action='store_true', help="show errors' whole traceback"
     )

@@ -11,6 +11,7 @@ from aib_mm import register
 from aib_mm.diagnosis.configs import unreadable
 from aib_mm.diagnosis.explain import explain
 from aib_mm.errors import describe
+from aib_mm.hosts import config_path
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,13 @@ class ConfigResult:
 
 
 def check_config(path: str | Path) -> ConfigResult:
-    """Read the config at ``path`` and build its model on the CPU.
+    """Read a config, also ``'mmpretrain::…'``, and build its model on the CPU.
 
     The model is built in the config's ``default_scope`` with random weights: nothing is
     loaded, and no data set is needed. Errors are returned, not raised.
     """
     try:
-        cfg = Config.fromfile(path, import_custom_modules=False)
+        cfg = Config.fromfile(config_path(path), import_custom_modules=False)
         register(cfg)
     except Exception as error:  # configs run code, so anything may come
         problem, remedy = unreadable(error)

@@ -136,7 +136,8 @@ class Tile:
         """
         values = shrink(self.values, self.smooth)
         source = _stored(folder, f'grey_{self.name}.png', map_png(values), 'image/png')
-        spread = np.quantile(values.astype(float), SPREAD, method='lower').tolist()
+        places = (SPREAD * (values.size - 1)).astype(int)
+        spread = np.sort(values, axis=None)[places].astype(float).tolist()
         return Picture(self.name, self.kind, source, spread, self.note, self.smooth)
 
 

@@ -14,6 +14,8 @@ from aib_mm.interpret.result import Map, Pixels
 
 #: Longest sides of maps and photographs on the page, pixels.
 MAP_SIZE, PHOTO_SIZE = 256, 1024
+#: Little compression: pictures of maps are small, and time is what is short.
+PNG_LEVEL = 3
 #: Significant digits of numbers that are read, not computed with.
 DIGITS = 3
 
@@ -64,7 +66,8 @@ def image_uri(image: Pixels) -> str:
 def map_png(values: Map) -> bytes:
     """A grey PNG of a map ``(h, w)``: black its least value, white its greatest."""
     ends = float(values.min()), float(values.max())
-    return _encoded(Image.fromarray(palette_index(values, ends)), 'PNG')
+    picture = Image.fromarray(palette_index(values, ends))
+    return _encoded(picture, 'PNG', compress_level=PNG_LEVEL)
 
 
 def data_uri(kind: str, content: bytes) -> str:

@@ -98,7 +98,7 @@ def truth_of(result: AttentionResult, classes: Sequence[str]) -> Truth:
     instances = sample.get('gt_instances')
     if instances is not None and 'bboxes' in instances:
         return _of_boxes(sample, result.image.shape, classes)
-    if 'gt_sem_seg' in sample:
+    if 'pred_sem_seg' in sample and 'data' in sample.get('gt_sem_seg', ()):
         return _of_label_map(sample, classes)
     true, found = result.outcome.true, result.outcome.predicted
     if true is None:
@@ -175,9 +175,18 @@ def _of_boxes(sample: Any, shape: Sequence[int], classes: Sequence[str]) -> Trut
         lines.append(f'M{left:g} {top:g}H{right:g}V{bottom:g}H{left:g}Z')
         above = top - width if top > size + width else bottom + size
         texts.append(_text(left, above, label, classes))
-    drawing = svg((shape[0], shape[1]), ''.join(lines), ''.join(texts))
     objects = boxes_mask(boxes, (shape[0], shape[1])).numpy()
+    masks = _masks(sample.gt_instances)
+    if masks.shape == (len(boxes), *shape[:2]) and len(boxes):
+        lines, objects = [outline(mask) for mask in masks], masks.max(axis=0)
+    drawing = svg(shape, ''.join(lines), ''.join(texts))
     return Truth(AP, tallies, drawing, objects)
+
+
+def _masks(instances: Any) -> NDArray[np.bool_]:
+    """Masks ``(n, H, W)`` of instances, of mmdet's types; empty if there are none."""
+    masks = instances.get('masks')
+    return np.empty(0, bool) if masks is None else masks.to_ndarray().astype(bool)
 
 
 def _text(x: float, y: float, label: int, classes: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from aib_mm.errors import check_count, describe
 from aib_mm.interpret.draw.cases import Case, result_case, result_tiles, tile_ranges
 from aib_mm.interpret.draw.overlay import colorize, overlay
 from aib_mm.interpret.draw.page import Section, write_page
-from aib_mm.interpret.draw.pictures import SCALES
+from aib_mm.interpret.draw.pictures import PNG_LEVEL, SCALES
 from aib_mm.interpret.draw.truth import Truth, class_summary, truth_of
 from aib_mm.interpret.record.inputs import Failure
 from aib_mm.interpret.result import AttentionResult, Pixels
@@ -22,8 +22,6 @@ from aib_mm.utils.files import file_name, json_text, write_atomically
 
 PAGE = 'index.html'
 SUMMARY = 'results.json'
-#: Little compression: pictures of maps are small, and time is what is short.
-_PNG_LEVEL = 3
 _THREADS, _WAITING = 2, 8
 
 
@@ -159,7 +157,7 @@ class ResultWriter:
                 )
         for name, picture in pictures.items():
             path = folder / f'{name}.png'
-            Image.fromarray(picture).save(path, compress_level=_PNG_LEVEL)
+            Image.fromarray(picture).save(path, compress_level=PNG_LEVEL)
         held: dict[str, Any] = arrays(result)
         np.savez_compressed(folder / 'arrays.npz', **held)
         truth = truth_of(result, self.classes)
@@ -211,7 +209,7 @@ class ResultWriter:
             lead=f'{len(rows):,} images{shown}. Maps: {sources or "none"}.',
             sections=[Section('', '', cases)],
             by_class=class_summary((one.truth, one.row) for one in done),
-            class_measure=next((one.truth.measure for one in done), None),
+            class_measure=next(filter(None, (one.truth.measure for one in done)), None),
             classes=self.classes,
             notes=[f'Right is a quality of at least {self.right_from:.2g}.'] * judged,
             failures=self.failures,

@@ -69,15 +69,17 @@ def class_activation(
                 )
             return super().compute_cam_per_layer(*args)
 
-    with (
-        watch({type(layer).__name__: layer}, _require_map),
-        torch.enable_grad(),
-        AtItsOwnSize(model, [layer], reshape_transform=as_map) as activation,
-    ):
-        # Of the input too: what a frozen layer returns has a gradient only then.
-        maps = activation(inputs.detach().requires_grad_(), targets=None)
-        logits = activation.outputs.detach()
-    model.zero_grad(set_to_none=True)
+    try:
+        with (
+            watch({type(layer).__name__: layer}, _require_map),
+            torch.enable_grad(),
+            AtItsOwnSize(model, [layer], reshape_transform=as_map) as activation,
+        ):
+            # Of the input too: what a frozen layer returns has a gradient only then.
+            maps = activation(inputs.detach().requires_grad_(), targets=None)
+            logits = activation.outputs.detach()
+    finally:
+        model.zero_grad(set_to_none=True)
     return logits, torch.from_numpy(maps).to(inputs.device)
 
 

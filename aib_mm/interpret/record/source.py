@@ -64,8 +64,8 @@ class AttentionSource:
             return attention_modules(model)
         except ValueError as error:
             raise ValueError(
-                f"{error}; or look at what every model has, by source='gradcam' or "
-                "'features:MODULE' (--source on the command line)"
+                f'{error}; or look at what every model has, by '
+                "source='features:MODULE' or 'gradcam' (--source on the command line)"
             ) from error
 
     def maps(self, output: Any) -> Levels:
