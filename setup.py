@@ -84,7 +84,10 @@ setup(
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
     packages=find_packages(include=['aib_mm', 'aib_mm.*']),
-    package_data={'': ['py.typed', '*.html', '*.css', '*.js', '*.json', '*.yml']},
+    package_data={
+        '': ['py.typed', '*.html', '*.css', '*.js', '*.json', '*.yml'],
+        'aib_mm': ['weights/*.pth'],
+    },
     python_requires='>=3.10',
     # Neither family of hosts: upstream and OneDL own the same import names.
     install_requires=['numpy', 'torch'],

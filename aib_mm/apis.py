@@ -63,6 +63,8 @@ class AttentionInferencer(HostInferencer):
     Args:
         config: path, ``'mmpretrain::FOLDER/FILE.py'`` (mmdet and mmseg likewise) or
             ``Config``, of any model with attention; with another source, of any model.
+            Without a ``checkpoint`` the name of a model that comes trained with the
+            package, such as ``'vgg16-narrow_aib_priced_digitscenes'``.
         checkpoint: file or address of its weights.
         device: device that the model runs on.
         level: choice of the attention shown, as ``combine_levels`` takes it.
@@ -81,13 +83,13 @@ class AttentionInferencer(HostInferencer):
         FileNotFoundError: a host's config that is not there.
         MissingLibraryError: Grad-CAM's library is not installed.
         ValueError: another source, a model without attention or without this module,
-            or a config of no known host.
+            a config of no known host, or no trained model of this name.
     """
 
     def __init__(
         self,
         config: str | Path | Config,
-        checkpoint: str | Path,
+        checkpoint: str | Path | None = None,
         device: str = 'cpu',
         *,
         level: str | int = 'mean',

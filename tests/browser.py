@@ -90,7 +90,8 @@ class Tab:
         """Click on the middle of the first element that matches, if it can be seen."""
         # Scrolled to twice: parts that come into view get their sizes only then.
         place = self.value(
-            f'(async () => {{ const one = document.querySelector({json.dumps(selector)});'
+            '(async () => { const one ='
+            f'document.querySelector({json.dumps(selector)});'
             "for (let i = 0; i < 2; i++) { one.scrollIntoView({block: 'center'});"
             'await new Promise(requestAnimationFrame); }'
             'const box = one.getBoundingClientRect();'

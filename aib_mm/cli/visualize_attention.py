@@ -51,6 +51,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--level', type=integer(0), help='of several maps (mean of all)'
     )
+    _add_page_options(parser)
+    parser.add_argument('--device', default='cpu', help='cpu or cuda (cpu)')
+    parser.add_argument('--seed', type=int, default=0, help='of the samples (0)')
+    add_cfg_options(parser, 'override settings of the config, as in test.py')
+    return parser
+
+
+def _add_page_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--range',
         nargs=2,
@@ -79,10 +87,6 @@ def make_parser() -> argparse.ArgumentParser:
         metavar='N',
         help='also write sheet.png: the first N images with colour bars',
     )
-    parser.add_argument('--device', default='cpu', help='cpu or cuda (cpu)')
-    parser.add_argument('--seed', type=int, default=0, help='of the samples (0)')
-    add_cfg_options(parser, 'override settings of the config, as in test.py')
-    return parser
 
 
 def visualize(args: argparse.Namespace) -> int:

@@ -20,8 +20,8 @@ from aib_mm.experiments.grid.guard import environments_of, locked, usable_cores
 from aib_mm.experiments.grid.results import GridResults
 from aib_mm.experiments.grid.rows import Row, read_rows
 from aib_mm.experiments.progress import make_console, say
-from aib_mm.experiments.shipped import shipped
 from aib_mm.interpret.draw.page import write_page
+from aib_mm.utils.shipped import shipped
 
 PART = 'classification'
 #: Grid files whose rows ``--models`` names.

@@ -20,7 +20,6 @@ from aib_mm.experiments.grid.notes import (
     write_note,
 )
 from aib_mm.experiments.grid.progress import Position, pace_in, position_in, read_tail
-from aib_mm.experiments.shipped import shipped
 from aib_mm.training.checkpoint import (
     POINTER,
     RESUME_KEYS,
@@ -29,6 +28,7 @@ from aib_mm.training.checkpoint import (
     named_checkpoint,
 )
 from aib_mm.utils.files import finite
+from aib_mm.utils.shipped import shipped
 
 #: While a program works: its name, and how far it is where that is known.
 Progress = tuple[str, Position | None]

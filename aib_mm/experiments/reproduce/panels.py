@@ -14,8 +14,8 @@ from aib_mm.experiments.grid.rows import Row, read_rows
 from aib_mm.experiments.maps.cross_domain import load_domains
 from aib_mm.experiments.reproduce.data import SETS, root_options
 from aib_mm.experiments.reproduce.tables import Part
-from aib_mm.experiments.shipped import shipped
 from aib_mm.utils.configs import walk
+from aib_mm.utils.shipped import shipped
 
 #: Where models of CIFAR-10 are tested too, as docs/classification.md infers.
 DOMAINS = 'configs/mmpretrain/_base_/domains/stl10_by_number.py'

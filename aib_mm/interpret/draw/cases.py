@@ -65,7 +65,7 @@ MEASURES = {
     ),
     'on_object': Column(
         'on the object',
-        'share of the mean attention, its least value taken off, that lies on the true '
+        'share of the mean map, its least value taken off, that lies on the true '
         'objects, in [0, 1]',
     ),
     'object_area': Column('object area', 'share of the image that is the true objects'),

@@ -25,6 +25,7 @@ from aib_mm.training.checkpoint import check_checkpoint
 from aib_mm.training.checkpoint_fit import check_fit
 from aib_mm.training.checkpoint_keys import compare_keys
 from aib_mm.utils.configs import innermost_dataset, type_name
+from aib_mm.utils.shipped import shipped_model
 from aib_mm.utils.wrappers import input_channels
 
 _LOADER = 'LoadImageFromFile'
@@ -37,7 +38,8 @@ class HostInferencer(BaseInferencer):
     The default scope is left as it was.
 
     Args:
-        config: path, ``'mmpretrain::FOLDER/FILE.py'`` or ``Config``.
+        config: path, ``'mmpretrain::FOLDER/FILE.py'`` or ``Config``; without a
+            ``checkpoint`` the name of a model that comes trained with the package.
         checkpoint: file or address of its weights, all of them.
         device: device that the model runs on.
 
@@ -48,7 +50,7 @@ class HostInferencer(BaseInferencer):
 
     Raises:
         CheckpointError: it cannot be read, or lacks weights of the model.
-        ValueError: a config of no known host.
+        ValueError: a config of no known host; no trained model of this name.
     """
 
     is_bgr: bool
@@ -57,9 +59,11 @@ class HostInferencer(BaseInferencer):
     def __init__(
         self,
         config: str | Path | Config,
-        checkpoint: str | Path,
+        checkpoint: str | Path | None = None,
         device: str = 'cpu',
     ) -> None:
+        if checkpoint is None:
+            config, checkpoint = shipped_model(str(config))
         if isinstance(config, str | Path):
             config = Config.fromfile(config_path(config))
         cfg = copy.deepcopy(config)

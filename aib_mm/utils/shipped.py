@@ -1,0 +1,50 @@
+"""Files that come with the package: configs, programs, and small trained models."""
+
+from pathlib import Path
+
+import aib_mm
+
+
+def _package() -> Path:
+    return Path(aib_mm.__file__).resolve().parent
+
+
+def shipped(name: str) -> Path:
+    """A file of ``configs/`` or ``tools/``, of an installed package or the checkout.
+
+    Raises:
+        FileNotFoundError: neither has it.
+    """
+    package = _package()
+    folders = (package / '.mim', package.parent)
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(
+        f'{name} is in none of {", ".join(map(str, folders))}: install aib_mm anew '
+        '(make setup)'
+    )
+
+
+def shipped_models() -> dict[str, Path]:
+    """Weights of the models that come trained, by the names of their configs."""
+    return {path.stem: path for path in sorted((_package() / 'weights').glob('*.pth'))}
+
+
+def shipped_model(name: str) -> tuple[Path, Path]:
+    """Config and weights of a model that comes trained.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    models = shipped_models()
+    if name not in models:
+        raise ValueError(
+            f'no model {name!r} comes with aib_mm, only {", ".join(models)}: for '
+            'another one give its config and its checkpoint'
+        )
+    package = _package()
+    for folder in (package / '.mim', package.parent):
+        for config in folder.glob(f'configs/*/{name}.py'):
+            return config, models[name]
+    return shipped(f'configs/{name}.py'), models[name]  # says where it looked
