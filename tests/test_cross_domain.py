@@ -248,14 +248,14 @@ def test_what_is_tested_is_written_at_once(digits, monkeypatch) -> None:
 
     def test_or_end(self: Runner) -> dict:
         if not answers:
-            raise KeyboardInterrupt
+            raise SystemExit
         return answers.pop()
 
     monkeypatch.setattr(Runner, 'test', test_or_end)
     file = str(DOMAINS / 'digitscenes.py')
     root = str(digits / 'set/shifted')
     arguments = [*narrow(digits, 'half', '0.pth'), '--domains', file]
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit):
         cross_domain.main([*arguments, '--data-root', root])
     text = (digits / 'half/cross_domain.json').read_text()
     (first, *others) = json.loads(text, parse_constant=pytest.fail)['domains'].values()

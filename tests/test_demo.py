@@ -22,8 +22,8 @@ from aib_mm.experiments.grid.notes import Result, Run, Training
 from aib_mm.experiments.grid.results import GridResults
 from aib_mm.experiments.grid.rows import read_rows
 from aib_mm.experiments.progress import PLAIN_WIDTH
-from aib_mm.utils.shipped import shipped
 from aib_mm.hosts import HostState
+from aib_mm.utils.shipped import shipped
 from aib_mm.utils.tables import ABSENT, markdown, terminal_table
 
 pytest.importorskip('mmpretrain')

@@ -170,7 +170,10 @@ def test_pictures_compare_with_a_range(model, tmp_path: Path) -> None:
         (['lost/'], 'image or folder lost does not exist'),
         (['EMPTY'], 'holds no images'),
         (['IMAGE', '--device', 'gpu'], '--device gpu cannot be used here'),
-        (['--split', 'test', '--cfg-options', OFFLINE], '--split test of'),
+        (
+            ['--split', 'test', '--cfg-options', OFFLINE],
+            'test_dataloader.dataset: UncheckedCIFAR10 of data',
+        ),
         (['IMAGE', '--range', '1', '1'], '--range LOW must be less than HIGH'),
         (['IMAGE', '--level', '7'], 'level must be less than 1'),
         (['IMAGE', '--cfg-options', 'default_scope=mmyolo'], 'default_scope of config'),

@@ -1,4 +1,4 @@
-"""The host's runtime; small convolutions are a quarter faster in this order on a CPU."""
+"""The host's runtime; small convolutions are a quarter faster so on a CPU."""
 
 _base_ = 'mmpretrain::_base_/default_runtime.py'
 
