@@ -210,8 +210,10 @@ class AIBMonitorHook(_ForwardObserver):
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
         # Small sets have fewer iterations an epoch than the interval.
-        ends = (runner.iter + 1) % len(runner.train_dataloader) == 0
-        self._due = ends or self.every_n_train_iters(runner, self.interval)
+        self._due = (
+            self.every_n_train_iters(runner, self.interval)
+            or (runner.iter + 1) % len(runner.train_dataloader) == 0
+        )
 
     def _observe(
         self, prefix: str, module: AttentionModule, inputs: Any, output: WithAttention

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,6 +52,13 @@ def shipped(path: Path) -> Config:
     if path.stem.endswith('_cub'):
         cfg.model.backbone.init_cfg = None  # nothing is downloaded
     return cfg
+
+
+@pytest.fixture(autouse=True)
+def mmpretrain_alone() -> Iterator[None]:
+    """Other tests of this process may have left another host's scope behind."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
 
 
 def side(path: Path) -> int:

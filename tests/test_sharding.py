@@ -16,6 +16,7 @@ from aib_mm.errors import UsageError
 from aib_mm.training.non_finite import NonFiniteLossHook
 from aib_mm.training.random_state import RandomStateHook
 from aib_mm.training.sharding import AIBFSDPStrategy, wrap_layers
+from aib_mm.training.steady_log import SteadyLogHook
 from aib_mm.training.strategies import (
     SAFEGUARDS,
     check_launcher,
@@ -68,12 +69,12 @@ def test_the_shards_of_the_config_are_layers_of_the_model() -> None:
 @pytest.mark.parametrize(
     ('strategy', 'folders', 'hooks'),
     [
-        (dict(type='AIBFSDPStrategy'), False, {RandomStateHook, NonFiniteLossHook}),
+        (dict(type='AIBFSDPStrategy'), False, None),
         (dict(type=AIBFSDPStrategy, state_dict_cfg='local'), True, None),
         (dict(type='FSDPStrategy'), True, None),
         (dict(type='FSDPStrategy', state_dict_cfg='full'), False, None),
-        (dict(type='DeepSpeedStrategy'), True, {NonFiniteLossHook}),
-        (dict(type='DDPStrategy'), False, {RandomStateHook, NonFiniteLossHook}),
+        (dict(type='DeepSpeedStrategy'), True, {NonFiniteLossHook, SteadyLogHook}),
+        (dict(type='DDPStrategy'), False, None),
         (None, False, None),
     ],
 )
@@ -81,7 +82,7 @@ def test_safeguards(strategy: dict | None, folders: bool, hooks: set | None) -> 
     cfg = Config(dict(FLEXIBLE, strategy=strategy))
     assert saves_folders(cfg) is folders
     found = set(safeguards(cfg))
-    assert found == (hooks or {RandomStateHook, NonFiniteLossHook})
+    assert found == (hooks or {RandomStateHook, NonFiniteLossHook, SteadyLogHook})
 
 
 def test_any_other_runner_has_all_safeguards() -> None:

@@ -95,25 +95,11 @@ def write_page(
     Raises:
         ValueError: ``shared`` images that differ between sections.
     """
-    # Here, as importing it takes as long as half of this package.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     _check_shared(sections)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     cases = list(chain.from_iterable(section.cases for section in sections))
     shown = [*cases, *chain.from_iterable(section.shared for section in sections)]
     tiles = list(chain.from_iterable(case.tiles for case in shown))
-    # What macros see too.
-    environment.globals.update(
-        vars(pictures), tile_ranges=tile_ranges, **_labels(cases, classes)
-    )
-    text = environment.get_template('page.html').render(
+    text = _template(_labels(cases, classes)).render(
         title=title,
         lead=lead,
         sections=sections,
@@ -127,6 +113,22 @@ def write_page(
         class_measure=class_measure,
     )
     write_atomically(path, text)
+
+
+def _template(labels: dict[str, Any]) -> Any:
+    """The page's template; its macros see ``labels`` and what pictures are made by."""
+    # Here, as importing it takes as long as half of this package.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(vars(pictures), tile_ranges=tile_ranges, **labels)
+    return environment.get_template('page.html')
 
 
 def _labels(cases: Sequence[Case], classes: Sequence[str]) -> dict[str, Any]:
