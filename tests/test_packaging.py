@@ -55,6 +55,7 @@ def test_a_wheel_holds_what_mim_reads(repo: Path, source: Path, tmp_path: Path) 
     assert configs and configs <= names
     assert {'aib_mm/.mim/tools/train.py', 'aib_mm/.mim/model-index.yml'} <= names
     assert {'aib_mm/__init__.py', 'aib_mm/classification/__init__.py'} <= names
+    assert 'aib_mm/weights/vgg16-narrow_aib_priced_digitscenes.pth' in names
     assert not any('/tools/dev/' in name for name in names)
     assert not any(name.startswith(('tests/', 'tools/', 'configs/')) for name in names)
 
