@@ -55,7 +55,9 @@ def added(config: Path, folder: Path, *options: str) -> tuple[str, Config]:
     out = folder / 'mine.py'
     assert main(['add', str(config), '--out', str(out), *options]) == 0
     text = out.read_text()
-    assert all(len(line) <= 88 for line in text.splitlines()), text
+    # the path to the base is as long as the machine makes it, and cannot be broken
+    written = [line for line in text.splitlines() if not line.startswith('_base_ =')]
+    assert all(len(line) <= 88 for line in written), text
     return text, Config.fromfile(out)
 
 
