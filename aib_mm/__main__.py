@@ -4,11 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from aib_mm.cli import add, compare, doctor
+from aib_mm.cli.commands import add_commands
 from aib_mm.version import __version__
-
-#: Each adds its sub-parser, whose ``run`` takes the options and gives the exit code.
-COMMANDS = (doctor, compare, add)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -18,9 +15,7 @@ def build_parser() -> argparse.ArgumentParser:
         description='Information-bottleneck spatial attention for OpenMMLab.',
     )
     parser.add_argument('--version', action='version', version=__version__)
-    commands = parser.add_subparsers(metavar='COMMAND', required=True)
-    for command in COMMANDS:
-        command.add_parser(commands)
+    add_commands(parser.add_subparsers(metavar='COMMAND', required=True))
     return parser
 
 

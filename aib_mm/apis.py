@@ -4,23 +4,32 @@
 ``tools/visualize_attention.py``.
 """
 
+import copy
+import importlib
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NoReturn
 
+import matplotlib
+import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.infer import BaseInferencer
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import DATASETS, VISUALIZERS, DefaultScope
+from mmengine.visualization import Visualizer
 from torch import nn
 
+from aib_mm import register
 from aib_mm.errors import DataError, InferenceError, check_count, choose
+from aib_mm.hosts import HOST_PARTS, config_path
 from aib_mm.interpret.draw.writer import ResultWriter
-from aib_mm.interpret.record.host_inferencer import HostInferencer
 from aib_mm.interpret.record.information import (
     LatentRows,
     information_of_images,
@@ -32,6 +41,7 @@ from aib_mm.interpret.record.inputs import (
     Item,
     Loaded,
     dataset_items,
+    exchanges_channels,
     failure_of,
     image_items,
     load_batches,
@@ -39,18 +49,19 @@ from aib_mm.interpret.record.inputs import (
 )
 from aib_mm.interpret.record.source import read_source
 from aib_mm.interpret.record.windows import slide_windows
-from aib_mm.interpret.result import (
-    AttentionResult,
-    Pixels,
-    levels_of,
-    of_image,
-)
-from aib_mm.utils.configs import innermost_dataset
+from aib_mm.interpret.result import AttentionResult, Pixels, levels_of, of_image
+from aib_mm.training.checkpoint import check_checkpoint
+from aib_mm.training.checkpoint_fit import check_fit
+from aib_mm.training.checkpoint_keys import compare_keys
+from aib_mm.utils.configs import innermost_dataset, type_name
+from aib_mm.utils.shipped import shipped_model
+from aib_mm.utils.wrappers import input_channels
 
-SPLITS = ('train', 'val', 'test')
+_LOADER = 'LoadImageFromFile'
+_IF_FILE = 'LoadImageIfFile'  # of sets that hold arrays
 
 
-class AttentionInferencer(HostInferencer):
+class AttentionInferencer(BaseInferencer):
     """A model of mmpretrain, mmdet or mmseg that shows what it looks at.
 
     The model, its test pipeline and its visualizer are the config's; the default scope
@@ -76,6 +87,8 @@ class AttentionInferencer(HostInferencer):
 
     Attributes:
         classes: names of the classes; empty if neither checkpoint nor data set knows.
+        is_bgr: whether the test pipeline hands the network's images over as BGR.
+        channels: numbers of channels that an array may have.
         model_seconds: time that the model took in the last call.
 
     Raises:
@@ -102,7 +115,24 @@ class AttentionInferencer(HostInferencer):
         self.level = level
         self.min_score = min_score
         self.model_seconds = 0.0
-        super().__init__(config, checkpoint, device)
+        if checkpoint is None:
+            config, checkpoint = shipped_model(str(config))
+        if isinstance(config, str | Path):
+            config = Config.fromfile(config_path(config))
+        cfg = copy.deepcopy(config)
+        register(cfg)
+        scope = cfg.get('default_scope')
+        choose('default_scope of the config', scope, HOST_PARTS)
+        check_checkpoint(checkpoint)
+        # As the Runner does it.
+        if cfg.get('data_preprocessor') is not None:
+            cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+        self._checkpoint = str(checkpoint)
+        self._host = importlib.import_module(f'{HOST_PARTS[scope]}.predictions')
+        with DefaultScope.overwrite_default_scope(scope):
+            super().__init__(cfg, self._checkpoint, device, scope, show_progress=False)
+        meta = self.visualizer.dataset_meta or {}
+        self.classes: tuple[str, ...] = tuple(meta.get('classes') or ())
 
     def __call__(
         self,
@@ -156,7 +186,7 @@ class AttentionInferencer(HostInferencer):
         Raises:
             ValueError: another split, or one that the config does not have.
         """
-        choose('split', split, SPLITS)
+        choose('split', split, ('train', 'val', 'test'))
         loader = self.cfg.get(f'{split}_dataloader')
         if loader is None:
             raise ValueError(f'the config has no {split}_dataloader')
@@ -200,12 +230,12 @@ class AttentionInferencer(HostInferencer):
 
     def preprocess(
         self, inputs: Iterable[Item], batch_size: int = 1, **kwargs: Any
-    ) -> Iterator[list[tuple[str, Loaded] | Failure]]:
+    ) -> Iterator[list[Loaded | Failure]]:
         """Batches as ``load_batches`` gives them."""
         return load_batches(inputs, batch_size)
 
     def forward(
-        self, inputs: Sequence[tuple[str, Loaded] | Failure], **kwargs: Any
+        self, inputs: Sequence[Loaded | Failure], **kwargs: Any
     ) -> Iterator[AttentionResult | Failure]:
         """Predict what was loaded; images of different sizes apart.
 
@@ -213,12 +243,9 @@ class AttentionInferencer(HostInferencer):
         neighbours.
         """
         for _, run in groupby(inputs, _shape):
-            batch = []
-            for one in run:
-                if isinstance(one, Failure):
-                    yield one
-                else:
-                    batch.append(one)
+            tried = list(run)
+            yield from (one for one in tried if isinstance(one, Failure))
+            batch = [one for one in tried if isinstance(one, Loaded)]
             if batch:
                 yield from self._tried(batch)
 
@@ -229,36 +256,25 @@ class AttentionInferencer(HostInferencer):
         return [self.draw(result) for result in preds]
 
     def postprocess(
-        self,
-        preds: list[AttentionResult],
-        visualization: Any,
-        return_datasample: bool = False,
-        **kwargs: Any,
+        self, preds: list, visualization: Any, *args: Any, **kwargs: Any
     ) -> list[AttentionResult]:
         """Return the results: nothing is left to do."""
         return preds
 
-    def _tried(
-        self, batch: list[tuple[str, Loaded]]
-    ) -> Iterator[AttentionResult | Failure]:
+    def _tried(self, batch: list[Loaded]) -> list[AttentionResult | Failure]:
         """Predictions; where a batch fails, each image by itself."""
         try:
-            results = list(self._predict(batch))
+            return list(self._predict(batch))
         except InferenceError:
             raise
         except Exception as error:  # whatever a model makes of an image
             if len(batch) == 1:
-                yield failure_of(batch[0][0], error)
-                return
-            results = [done for one in batch for done in self._tried([one])]
-        yield from results
+                return [failure_of(batch[0].name, error)]
+            return [done for one in batch for done in self._tried([one])]
 
-    def _predict(
-        self, batch: list[tuple[str, Loaded]]
-    ) -> Iterator[AttentionResult | Failure]:
-        loaded = [one for _, one in batch]
+    def _predict(self, batch: list[Loaded]) -> Iterator[AttentionResult | Failure]:
         data = self.collate_fn(
-            [dict(inputs=one.inputs, data_samples=one.data_sample) for one in loaded]
+            [dict(inputs=one.inputs, data_samples=one.data_sample) for one in batch]
         )
         begin = time.perf_counter()
         rows: list[LatentRows] = []
@@ -275,12 +291,13 @@ class AttentionInferencer(HostInferencer):
 
             scores = partial(self._host.scores, min_score=self.min_score)
             predictions, record = self.source.look(self.model, data, predict, scores)
-        self._synchronize()
+        if next(self.model.parameters()).is_cuda:
+            torch.cuda.synchronize()
         self.model_seconds += time.perf_counter() - begin
         windows = slide_windows(self.model, tuple(data['inputs'].shape[-2:]))
         levels = levels_of(record, self.level, windows, len(batch))
         information = information_of_images(rows, len(batch), windows)
-        for i, (name, one) in enumerate(batch):
+        for i, one in enumerate(batch):
             prediction = predictions[i]
             outcome = self._host.read(prediction, self.min_score, self.model)
             for field in self._host.HEAVY_FIELDS:
@@ -288,10 +305,10 @@ class AttentionInferencer(HostInferencer):
             try:
                 frame, image = self._frame(one, prediction.metainfo)
             except InferenceError as error:
-                yield failure_of(name, error)
+                yield failure_of(one.name, error)
                 continue
             yield AttentionResult(
-                name,
+                one.name,
                 image,
                 prediction.cpu(),
                 outcome,
@@ -319,16 +336,70 @@ class AttentionInferencer(HostInferencer):
             )
         return 'img_shape', network_input(loaded.inputs, meta, self.is_bgr)
 
-    def _synchronize(self) -> None:
-        if next(self.model.parameters()).is_cuda:
-            torch.cuda.synchronize()
+    def _init_model(
+        self, cfg: Config | ConfigDict, weights: str | None, device: str = 'cpu'
+    ) -> nn.Module:
+        """The model in eval mode; SyncBN, which only several processes need, is BN."""
+        return revert_sync_batchnorm(super()._init_model(cfg, weights, device))
 
     def _load_weights_to_model(
         self, model: nn.Module, checkpoint: dict | None, cfg: Config | ConfigDict | None
     ) -> None:
-        """Load the weights of a model that has what is looked at."""
+        """Load the weights, all of them, of a model that has what is looked at."""
+        assert checkpoint is not None
         self.source.modules(model)
+        report = compare_keys(model, checkpoint.get('state_dict', checkpoint))
+        check_fit(
+            report,
+            model,
+            self._checkpoint,
+            allow_missing=False,
+            remedy='give the config that it was trained with',
+        )
         super()._load_weights_to_model(model, checkpoint, cfg)
+        self._known_meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+
+    def _init_pipeline(self, cfg: Config | ConfigDict) -> Compose:
+        """The test pipeline without annotations; another one for arrays."""
+        steps = [
+            step
+            for step in innermost_dataset(cfg.test_dataloader.dataset).pipeline
+            if 'Annotation' not in type_name(step) and type_name(step) != _IF_FILE
+        ]
+        loaders = [step for step in steps if type_name(step).startswith('Load')]
+        rest = [step for step in steps if step not in loaders]
+        converts = exchanges_channels(self.model.data_preprocessor)
+        count = input_channels(self.model)
+        self.channels: tuple[int, ...] = (count,)
+        if loaders:
+            kind = loaders[0].get('color_type', 'color')
+            if type_name(loaders[0]) == _LOADER and kind.startswith('color'):
+                # Its later steps may make the model's channels of three.
+                self.channels = tuple(dict.fromkeys((count, 3)))
+            self.is_bgr = True
+            self._array_pipeline = Compose(rest)
+            return Compose(steps)
+        # A set such as CIFAR holds arrays, and its pipeline loads nothing. What is
+        # loaded or given is BGR; the network expects the arrays' order.
+        self.is_bgr = converts
+        order = [] if converts else [_exchange_channels]
+        self._array_pipeline = Compose([*order, *rest])
+        kind = {1: 'grayscale', 3: 'color'}.get(count, 'unchanged')
+        return Compose([dict(type=_LOADER, color_type=kind), *order, *rest])
+
+    def _init_collate(self, cfg: Config | ConfigDict) -> Callable:
+        """Lists, which the data preprocessor of every host takes."""
+        return pseudo_collate
+
+    def _init_visualizer(self, cfg: Config | ConfigDict) -> Visualizer:
+        """The config's visualizer, without backends: it only draws."""
+        given = cfg.get('visualizer') or dict(type='Visualizer')
+        name = f'attention-{time.perf_counter_ns()}'
+        visualizer = VISUALIZERS.build(dict(given, name=name, vis_backends=None))
+        visualizer.dataset_meta = _class_meta(
+            self._known_meta, innermost_dataset(cfg.test_dataloader.dataset)
+        )
+        return visualizer
 
 
 def _raise(failure: Failure) -> NoReturn:
@@ -340,5 +411,38 @@ def _raise(failure: Failure) -> NoReturn:
     )
 
 
-def _shape(one: tuple[str, Loaded] | Failure) -> tuple[int, ...]:
-    return () if isinstance(one, Failure) else tuple(one[1].inputs.shape)
+def _shape(one: Loaded | Failure) -> tuple[int, ...]:
+    return () if isinstance(one, Failure) else tuple(one.inputs.shape)
+
+
+def _class_meta(meta: Mapping[str, Any], dataset: ConfigDict) -> dict[str, Any]:
+    """Names and colours of the classes, from whoever knows them; a colour for each.
+
+    Args:
+        meta: what the checkpoint says, which has the last word; keys in any case.
+        dataset: config of the data set.
+    """
+    kind = dataset.type
+    if isinstance(kind, str):
+        with DATASETS.switch_scope_and_registry(None) as registry:
+            kind = registry.get(kind)
+    registered = getattr(kind, 'METAINFO', {})
+    known = {key.lower(): value for key, value in meta.items()}
+    meta = {**registered, **(dataset.get('metainfo') or {}), **known}
+    classes = meta.get('classes') or ()
+    palette = meta.get('palette')
+    known_colors = list(palette) if isinstance(palette, list | tuple) else []
+    if len(known_colors) < len(classes):
+        more = np.arange(len(known_colors), len(classes)) % 20
+        colors = np.round(255 * matplotlib.colormaps['tab20'](more)[:, :3])
+        meta['palette'] = [*known_colors, *colors.astype(int).tolist()]
+    return meta
+
+
+def _exchange_channels(results: dict[str, Any]) -> dict[str, Any]:
+    """A step of a pipeline: RGB from BGR, where there are three channels or more."""
+    image = results['img']
+    if image.ndim == 2 or image.shape[2] < 3:
+        return results
+    order = [2, 1, 0, *range(3, image.shape[2])]
+    return dict(results, img=np.ascontiguousarray(image[..., order]))

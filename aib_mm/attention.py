@@ -340,14 +340,16 @@ class AIBAttention(AttentionModule):
         """Maps and losses with what each position lets through, if it is reported."""
         modulation = self.modulations[level % len(self.modulations)]
         nats = modulation.nats(x, maps.samples)
+        channels = x.shape[1]
         if nats is not None:
             nats = nats.mean(dim=0)
         elif self.prior_std is not None:
             nats = gaussian.kl_elements(maps.mean, maps.std, self.prior_std)
+            channels = 1  # of the map itself
         else:
             return maps, losses
-        total = gaussian.mean_or_zero(nats)
-        return maps._replace(nats=nats), {**losses, 'map_nats': total}
+        price = gaussian.mean_or_zero(nats)
+        return maps._replace(nats=nats * channels), {**losses, 'map_nats': price}
 
     def _check(self, feats: Features) -> None:
         if any(not isinstance(x, Tensor) or x.dim() != 4 for x in feats):

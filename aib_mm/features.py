@@ -23,7 +23,7 @@ class AttentionMaps(NamedTuple):
     class activation map does. ``samples`` are the maps that modulated the features,
     ``(L_a, B, 1, H, W)``: quantised in a qt model, and then ``indices`` says which
     anchor each position took. ``nats`` ``(B, 1, H, W)`` is what each position lets
-    through, where the neck reports it.
+    through, all its channels together, where the neck reports it.
     """
 
     mean: Tensor

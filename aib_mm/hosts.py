@@ -65,10 +65,14 @@ class VersionCheck:
     found: str | None
 
     @property
+    def is_onedl(self) -> bool:
+        """Whether the OneDL family's distribution is installed."""
+        return (self.distribution or '').startswith('onedl')
+
+    @property
     def tested(self) -> str:
         """The tested version of the family that the distribution belongs to."""
-        onedl = (self.distribution or '').startswith('onedl')
-        return self.requirement.onedl if onedl else self.requirement.upstream
+        return self.requirement.onedl if self.is_onedl else self.requirement.upstream
 
     @property
     def inside(self) -> bool:
@@ -99,8 +103,19 @@ def register_hosts(hosts: Iterable[str] | None = None) -> dict[str, HostState]:
         UserWarning: for each broken host, with its error; and once for all packages
             whose version is outside the tested release lines.
     """
-    if not _states:
-        _warn_of_versions()
+    checks = [] if _states else check_versions()  # said once
+    outside = [check for check in checks if not check.inside]
+    if outside:
+        listed = ', '.join(
+            f'{check.distribution} {check.found} (tested: {check.tested})'
+            for check in outside
+        )
+        warnings.warn(
+            f'aib_mm was not tested with {listed}. It may work; requirements/ has the '
+            'tested versions.',
+            UserWarning,
+            stacklevel=2,
+        )
     for host in HOST_PARTS if hosts is None else hosts:
         if host not in _states:
             _states[host] = _register(host, HOST_PARTS[host])
@@ -195,22 +210,6 @@ def _register(host: str, part: str) -> HostState:
         )
         return HostState(host, part, 'broken', error)
     return HostState(host, part, 'registered')
-
-
-def _warn_of_versions() -> None:
-    outside = [check for check in check_versions() if not check.inside]
-    if not outside:
-        return
-    listed = ', '.join(
-        f'{check.distribution} {check.found} (tested: {check.tested})'
-        for check in outside
-    )
-    warnings.warn(
-        f'aib_mm was not tested with {listed}. It may work; requirements/ has the '
-        'tested versions.',
-        UserWarning,
-        stacklevel=3,
-    )
 
 
 def _check(requirement: Requirement) -> VersionCheck:

@@ -77,7 +77,7 @@ class Modulation(BaseModule):
         """Look at the features of a training batch, once an iteration."""
 
     def nats(self, x: Tensor, a: Tensor) -> Tensor | None:
-        """What each position lets through, in nats; None where nobody counts."""
+        """What each position lets through, nats a channel; None where nobody counts."""
         return None
 
 

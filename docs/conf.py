@@ -8,7 +8,7 @@ copyright = author
 release = aib_mm.__version__
 
 extensions = [
-    'myst_parser',
+    'myst_nb',  # Markdown too
     'sphinx.ext.autodoc',
     'sphinx.ext.napoleon',
     'sphinx.ext.viewcode',
@@ -19,6 +19,7 @@ html_title = f'aib_mm {release}'
 
 myst_enable_extensions = ['dollarmath']
 myst_heading_anchors = 3
+nb_execution_mode = 'off'  # outputs are kept, tests/test_notebooks.py runs the cells
 
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'none'  # docstrings say shapes, which tell more

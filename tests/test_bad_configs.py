@@ -17,6 +17,7 @@ from runner_logs import own_loggers
 from aib_mm.cli import train as program
 from aib_mm.diagnosis.configs import misspelt_setting
 from aib_mm.diagnosis.explain import _no_tuples
+from aib_mm.errors import describe
 
 TESTS = Path(__file__).parent
 CONFIGS = TESTS.parent / 'configs'
@@ -495,10 +496,9 @@ def test_lists_that_came_from_json(
 def test_other_errors_of_a_json_file_are_not_for_its_lists() -> None:
     """A part that is refused with tuples too."""
     part = dict(type='mmcv.RandomFlip', prob=[0.5, 0.9], direction='up')
-    build = dict(cfg=part, registry=TRANSFORMS)
-    cfg = SimpleNamespace(filename='a.json')
-    assert _no_tuples(cfg, 'an error', build) == ''
-    assert _no_tuples(cfg, 'an error') == ''
+    with pytest.raises(AssertionError) as caught:
+        TRANSFORMS.build(part)
+    assert _no_tuples(SimpleNamespace(filename='a.json'), describe(caught.value)) == ''
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,7 @@ from rich.console import Console
 from aib_mm.cli.demo import main, make_parser
 from aib_mm.experiments.demo import main as demo_main
 from aib_mm.experiments.demo.cases import make_section
-from aib_mm.experiments.demo.main import GRIDS, make_config
-from aib_mm.experiments.demo.measures import MEASURES
+from aib_mm.experiments.demo.main import GRIDS, MEASURES, make_config
 from aib_mm.experiments.grid.notes import Result, Run, Training
 from aib_mm.experiments.grid.results import GridResults
 from aib_mm.experiments.grid.rows import read_rows

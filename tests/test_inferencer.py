@@ -18,11 +18,10 @@ from mmengine.structures import InstanceData, PixelData
 from PIL import Image
 from torch import nn
 
-from aib_mm.apis import AttentionInferencer, InferenceError
+from aib_mm.apis import AttentionInferencer, InferenceError, _class_meta
 from aib_mm.encoders import Latent, LatentEncoder
 from aib_mm.errors import DataError
 from aib_mm.interpret import map_on_image, record_attention, record_latents
-from aib_mm.interpret.record.host_config import class_meta
 from aib_mm.interpret.record.information import (
     Information,
     LatentRows,
@@ -148,12 +147,12 @@ def test_nothing_of_the_script_around_is_changed(given: Given) -> None:
 def test_classes_have_names_and_colours() -> None:
     pytest.importorskip('mmpretrain')
     digits = tuple('0123456789')
-    meta = class_meta({}, ConfigDict(type='DigitScenes'))
+    meta = _class_meta({}, ConfigDict(type='DigitScenes'))
     assert tuple(meta['classes']) == digits and len(meta['palette']) == 10
     assert len({tuple(color) for color in meta['palette']}) == 10
     named = ConfigDict(type='DigitScenes', metainfo=dict(classes=('a', 'b')))
-    assert class_meta({}, named)['classes'] == ('a', 'b')
-    known = class_meta(dict(CLASSES=('c',), PALETTE=[[1, 2, 3]]), named)
+    assert _class_meta({}, named)['classes'] == ('a', 'b')
+    known = _class_meta(dict(CLASSES=('c',), PALETTE=[[1, 2, 3]]), named)
     assert known['classes'] == ('c',) and known['palette'] == [[1, 2, 3]]
 
 

@@ -136,8 +136,13 @@ def test_each_level_has_statistics_and_nats_of_its_own(quantizer, map_level) -> 
         torch.testing.assert_close(modulation.running_mean, x.mean((0, 2, 3)))
         maps = out.attention[level]
         nats = torch.stack([modulation.nats(x, a) for a in maps.samples]).mean(0)
-        torch.testing.assert_close(maps.nats, nats)
-    means = torch.stack([maps.nats.mean() for maps in out.attention])
+        torch.testing.assert_close(maps.nats, nats * x.shape[1])
+    means = torch.stack(
+        [
+            maps.nats.mean() / x.shape[1]
+            for maps, x in zip(out.attention, feats, strict=True)
+        ]
+    )
     torch.testing.assert_close(out.losses['map_nats'], means.mean())
 
 

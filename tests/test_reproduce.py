@@ -2,7 +2,9 @@
 
 import io
 import json
+import math
 import re
+from argparse import Namespace
 from contextlib import redirect_stderr, redirect_stdout
 from hashlib import sha256
 from pathlib import Path
@@ -13,15 +15,19 @@ from cifar_files import TESTS, use_files, write_cifar10
 from cub_files import write_cub
 from mmengine import load
 from mmengine.config import Config
+from rich.console import Console
 from svhn_files import write_svhn
 
 from aib_mm.classification import SVHN
+from aib_mm.cli import interpretability
 from aib_mm.cli.reproduce import TABLES as CHOICES
 from aib_mm.cli.reproduce import main
+from aib_mm.experiments.grid.engine import plan
 from aib_mm.experiments.grid.notes import Result, Training
+from aib_mm.experiments.reproduce import scores
 from aib_mm.experiments.reproduce.data import SETS, check_data
 from aib_mm.experiments.reproduce.main import _tests
-from aib_mm.experiments.reproduce.panels import Changes, Panel
+from aib_mm.experiments.reproduce.panels import Changes, Panel, svhn_images
 from aib_mm.experiments.reproduce.results import Pair, PaperResults, comparison
 from aib_mm.experiments.reproduce.tables import TABLES, Part, paper_figures
 from aib_mm.experiments.reproduce.weights import check_weights
@@ -30,6 +36,11 @@ from aib_mm.utils.tables import ABSENT
 pytest.importorskip('mmpretrain')
 
 CONFIGS = TESTS.parent / 'configs'
+EDITS = [
+    *(f'{kind} p={size}' for kind in ('color', 'patch') for size in (4, 8, 12, 16)),
+    'r > 4',
+    'r < 12',
+]
 METRICS = {'box AP': 'mAP', 'box AP50': 'mAP@50', 'box AP75': 'mAP@75'}
 
 
@@ -150,8 +161,6 @@ def results_of(panels: list[Panel], runs: list, figures: dict) -> PaperResults:
 
 
 def test_models_of_cifar_are_tested_on_stl(tmp_path: Path) -> None:
-    from aib_mm.experiments.grid.engine import plan
-
     names = ('cifar10', 'STL10-train', 'STL10-test')
     panels = [panel_of('5', name, ('vgg', 'vgg_gap')) for name in names]
     configs = {panels[0].name(row): panels[0].config(row) for row in panels[0].rows}
@@ -173,6 +182,42 @@ def test_models_of_cifar_are_tested_on_stl(tmp_path: Path) -> None:
     assert tables['CIFAR-10'].rows[0] == ['VGG', '7.77', '5.00', '-2.77', '1']
     assert tables['CIFAR-10'].rows[1][2:] == [ABSENT, ABSENT, '0']
     assert tables['STL10-test'].rows[0] == ['VGG', '55.09', '50.00', '-5.09', '1']
+
+
+def test_table_8_is_measured_by_the_programs_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panel = panel_of('8', 'cifar10', ('vgg_att3', 'vgg_aib'))
+    configs = {panel.name(row): panel.config(row) for row in panel.rows}
+    runs = plan(configs, [0], tmp_path)
+    results = results_of([panel], runs, paper_figures('8'))
+    training = Training('f', 'epoch_200.pth', 1.0, 1)
+    results.results[runs[0]] = Result('w', training, 1.0, {})
+    seen: list[Namespace] = []
+
+    def score_maps(options: Namespace) -> dict[str, list[dict]]:
+        seen.append(options)
+        # No prediction stays on one of the edits: it has no score.
+        values = {'color p=4': math.nan, 'r > 4': 0.5}
+        edits = {name: dict(score={'0.9': score}) for name, score in values.items()}
+        edits |= {edit: edits['r > 4'] for edit in EDITS if edit not in edits}
+        return dict(vgg_att3=[dict(edits=edits)])
+
+    monkeypatch.setattr(scores, 'score_maps', score_maps)
+    read = interpretability.make_parser().parse_args
+    console = Console(file=io.StringIO())
+    scores.scores_of(results, svhn_images(None), tmp_path, console, read, True)
+    (options,) = seen
+    seed = tmp_path / 'cifar10/vgg_att3/seed0'
+    assert options.model == [[str(runs[0].config), str(seed / 'epoch_200.pth')]]
+    assert (options.command, options.force) == ('c', True)
+    assert (options.sizes, options.high, options.low) == ([4, 8, 12, 16], [4.0], [12.0])
+    # What is kept is named after the text of these.
+    assert str([*options.high, *options.low]) == '[4.0, 12.0]'
+    assert (options.threshold, options.seed, options.images) == ([0.9], 0, None)
+    table = (tmp_path / 'scores.md').read_text()
+    assert f'| VGG-att3 | 91.46 | {ABSENT} | {ABSENT} | 1 |' in table
+    assert '| VGG-att3 | 83.06 | 50.00 | -33.06 | 1 |' in table
 
 
 # --- configs ----------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """An inferencer by a host's config, and how its results show themselves."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from attention_files import write_images, write_model
+from matplotlib.figure import Figure
 from mmengine.registry import DefaultScope
 
 from aib_mm.apis import AttentionInferencer
@@ -42,6 +44,17 @@ def test_a_hosts_config_by_its_name(tmp_path: Path) -> None:
     assert 'has no config' in check_config('mmpretrain::a/b.py').problem
 
 
+def labels_are_apart(figure: Figure) -> bool:
+    """Whether no label of a tick reaches into the next one of its colour bar."""
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        boxes = [label.get_window_extent() for label in axis.get_xticklabels()]
+        for box, following in pairwise(boxes if axis.axison else ()):
+            if box.x1 > following.x0:
+                return False
+    return True
+
+
 def test_a_result_shows_itself(tmp_path: Path) -> None:
     pytest.importorskip('mmpretrain')
     files = write_model('mmpretrain', tmp_path, samples=2)
@@ -59,6 +72,7 @@ def test_a_result_shows_itself(tmp_path: Path) -> None:
     assert np.array_equal(drawn.get_array(), own.attention_mean)
     title = 'mean over the channels of backbone.layer1'
     assert [axis.get_title() for axis in other.plot().axes[:2]] == ['<b>.png', title]
+    assert labels_are_apart(own.plot())
     html = own._repr_html_()
     assert 'data:image/png;base64,' in html
     assert '<b>' not in html and '&lt;b&gt;.png' in html

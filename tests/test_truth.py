@@ -16,7 +16,7 @@ from aib_mm.interpret.draw.truth import (
     class_summary,
     truth_of,
 )
-from aib_mm.interpret.record.outcome import Outcome
+from aib_mm.interpret.result import Outcome
 
 CLASSES = ('cat', '<b>&', 'bird')
 

@@ -1,6 +1,5 @@
 """How ``add`` finds room for attention in the models of mmpretrain."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import ConfigDict
@@ -59,14 +58,14 @@ def switches(model: ConfigDict, bottleneck: bool) -> list[tuple[dict[str, Any], 
 
 
 def latent_head(
-    model: ConfigDict, channels: int, aib_loss: dict[str, Any] | None
+    model: ConfigDict, channels: int, loss: dict[str, Any]
 ) -> dict[str, Any]:
     """Changes of ``model`` that put ``AIBClsHead`` in the place of the host's head.
 
     Args:
         model: config of the host's model.
         channels: channels of the attended features.
-        aib_loss: config of ``AIBLoss``; None is the default.
+        loss: the head's ``aib_loss``, if it is another than the default.
 
     Raises:
         UsageError: the head is another than those that ``AIBClsHead`` replaces.
@@ -88,10 +87,5 @@ def latent_head(
     for name in ('loss', 'topk'):
         if name in head:
             changed[name] = Code(f'{{{{_base_.model.head.{name}}}}}')
-    if aib_loss:
-        changed['aib_loss'] = aib_loss
+    changed.update(loss)
     return dict(head=changed)
-
-
-def keep_levels(model: ConfigDict, kept: Sequence[int], count: int) -> None:
-    """Heads of this host do not name the levels that they read: keep them all."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aib_mm.entropy import binary_entropy, entropy, exclude_each_other
-from aib_mm.interpret.record.outcome import Outcome
+from aib_mm.interpret.result import Outcome
 
 #: A prediction belongs to what the pipeline cropped out of the image as well.
 NEEDS_WHOLE_IMAGE = False
@@ -48,10 +48,8 @@ def read(
     doubt = None
     if 'pred_score' in sample:
         scores = sample.pred_score.double()
-        if has_several_labels(model) or not exclude_each_other(scores):
-            doubt = binary_entropy(scores).sum().item()
-        else:
-            doubt = entropy(scores).item()
+        several = has_several_labels(model) or not exclude_each_other(scores)
+        doubt = (binary_entropy(scores).sum() if several else entropy(scores)).item()
     return Outcome(predicted, true, quality, doubt)
 
 

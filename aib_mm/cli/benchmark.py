@@ -2,13 +2,9 @@
 
 import argparse
 import os
-import shlex
-import sys
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from aib_mm.cli.options import add_cfg_options, guarded, integer
+from aib_mm.cli.options import add_cfg_options, integer, program
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -71,16 +67,4 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def benchmark(args: argparse.Namespace, argv: Sequence[str]) -> None:
-    """Measure as the options say, print and write the table."""
-    from aib_mm.experiments.cost.run import BenchmarkOptions
-    from aib_mm.experiments.cost.run import benchmark as measure
-
-    command = shlex.join(['python', 'tools/benchmark.py', *argv])
-    measure(BenchmarkOptions(**vars(args), command=command))
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    return guarded(make_parser(), partial(benchmark, argv=argv), argv)
+main = program(make_parser, 'aib_mm.experiments.cost.run:benchmark')

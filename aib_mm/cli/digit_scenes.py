@@ -36,16 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         _verify(args) if args.verify else _generate(args)
+        return 0
     except (SetError, SourceError, ValueError, FileNotFoundError) as error:
-        return _fail(str(error))
+        message = str(error)
     except OSError as error:
-        return _fail(
-            f'cannot write below {args.out} ({error}): give another folder with --out'
-        )
-    return 0
-
-
-def _fail(message: str) -> int:
+        message = f'cannot write below {args.out} ({error}): give another folder '
+        message += 'with --out'
     print(f'error: {message}', file=sys.stderr)
     return 1
 
@@ -78,13 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add('--out', type=Path, default=Path('data/digitscenes'), help='folder of the set')
-    add(
-        '--parts',
-        nargs='+',
-        choices=list(PARTS),
-        default=list(DEFAULT_PARTS),
-        help='what',
-    )
+    add('--parts', nargs='+', choices=[*PARTS], default=[*DEFAULT_PARTS], help='what')
     for name, meaning in _NUMBERS.items():
         option = f'--{name.replace("_", "-")}'
         add(option, type=int, default=getattr(_DEFAULTS, name), help=meaning)

@@ -1,21 +1,14 @@
 """Options that the tables of trained models have in common."""
 
 import argparse
-import shlex
-import sys
 
-from aib_mm.cli.options import add_cfg_options, integer
+from aib_mm.cli.options import add_cfg_options, add_title_option, integer
 
 #: What ``aib_mm.interpret.record.source`` reads, for help.
 SOURCES = (
     'attention, features:MODULE, gate:MODULE, gradcam or gradcam:MODULE, likewise '
     'gradcamplusplus, hirescam, layercam, xgradcam and eigencam'
 )
-
-
-def command_line() -> str:
-    """The command as typed."""
-    return shlex.join(['python', *sys.argv])
 
 
 def add_model_options(parser: argparse.ArgumentParser, rows: str, out: str) -> None:
@@ -26,7 +19,8 @@ def add_model_options(parser: argparse.ArgumentParser, rows: str, out: str) -> N
         rows: what a model is in the table, for the help.
         out: the folder, unless another one is given.
     """
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         '--model',
         nargs='+',
         action='append',
@@ -35,36 +29,33 @@ def add_model_options(parser: argparse.ArgumentParser, rows: str, out: str) -> N
         help=f'CONFIG CHECKPOINT [CHECKPOINT …]: {rows}; with several checkpoints mean '
         'and spread. Once for each model',
     )
-    parser.add_argument(
-        '--title',
-        action='append',
-        default=[],
-        metavar='NAME=TITLE',
-        help='what the table calls the config NAME.py (NAME); once for each',
-    )
-    parser.add_argument(
-        '--out',
-        default=out,
-        help='folder of tables and of what is measured (%(default)s)',
-    )
-    parser.add_argument('--device', choices=['cpu', 'cuda'], help='a GPU if there is')
-    add_cfg_options(
-        parser, 'override settings of the configs of all models, as in test.py'
-    )
-    parser.add_argument(
-        '--force', action='store_true', help='measure again what is already measured'
-    )
+    add_title_option(parser)
+    folder = 'folder of tables and of what is measured (%(default)s)'
+    add('--out', default=out, help=folder)
+    add('--device', choices=['cpu', 'cuda'], help='a GPU if there is')
+    all_configs = 'override settings of the configs of all models, as in test.py'
+    add_cfg_options(parser, all_configs)
+    add('--force', action='store_true', help='measure again what is already measured')
 
 
-def add_level_option(group: argparse._ArgumentGroup) -> None:
-    """Add the option of which level of several is a model's map."""
-    group.add_argument(
+def add_map_options(group: argparse._ArgumentGroup, images: int | None) -> None:
+    """Add which level of several is a model's map, and of how many images.
+
+    Args:
+        group: gets the options.
+        images: number of images, unless another one is given; None for all.
+    """
+    add = group.add_argument
+    add(
         '--level',
         type=_level,
         metavar='LEVEL',
         help='mean, or index of a level of attention (what AttentionFieldsHook of the '
         'config says, else mean)',
     )
+    drawn = f'so many of the test set, drawn by the seed ({images or "all"})'
+    add('--images', type=integer(1), default=images, metavar='N', help=drawn)
+    add('--batch', type=integer(1), default=100, help='images a pass')
 
 
 def _level(text: str) -> str | int:

@@ -1,12 +1,9 @@
 """``tools/reproduce.py``: a table of the paper on its own data, beside the paper's."""
 
 import argparse
-import shlex
-import sys
-from collections.abc import Sequence
-from functools import partial
 
-from aib_mm.cli.options import add_cfg_options, guarded, integer
+from aib_mm.cli import interpretability
+from aib_mm.cli.options import add_cfg_options, integer, program
 
 #: As in ``aib_mm.experiments.reproduce.tables``, which help has no time to import.
 TABLES = ('2', '5', '6', '7', '8', 'fig6')
@@ -55,22 +52,9 @@ def make_parser() -> argparse.ArgumentParser:
         help='only check data and weights, and print the command of each run',
     )
     add('--force', action='store_true', help='train again what is already trained')
+    # Table 8 is measured as that program does.
+    parser.set_defaults(read_scores=interpretability.make_parser().parse_args)
     return parser
 
 
-def reproduce(args: argparse.Namespace, argv: Sequence[str]) -> int:
-    """Reproduce the table as the options say; 0 only if every run is done."""
-    from aib_mm.experiments.reproduce.main import ReproduceOptions, run_reproduce
-    from aib_mm.experiments.reproduce.panels import Changes
-
-    given = vars(args)
-    changed = ('data_root', 'narrow', 'epochs', 'cfg_options')
-    changes = Changes(**{name: given.pop(name) for name in changed})
-    command = shlex.join(['python', 'tools/reproduce.py', *argv])
-    return run_reproduce(ReproduceOptions(**given, changes=changes, command=command))
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else list(argv)
-    return guarded(make_parser(), partial(reproduce, argv=argv), argv)
+main = program(make_parser, 'aib_mm.experiments.reproduce.main:run_reproduce')

@@ -1,10 +1,9 @@
 """``tools/test.py``: test any checkpoint of mmpretrain, mmdet or mmseg."""
 
 import argparse
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aib_mm.cli.options import add_shared_options, guarded, integer, run_settings
+from aib_mm.cli.options import add_shared_options, filled, integer, program
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -15,36 +14,33 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='test.py', description='Test a model of mmpretrain, mmdet or mmseg'
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file or address')
-    parser.add_argument(
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='checkpoint file or address')
+    add(
         '--out',
         help='write the predictions here: a .pkl file (mmpretrain, mmdet), a folder '
         'for masks (mmseg); or the metrics, see --out-item',
     )
-    parser.add_argument(
+    add(
         '--out-item',
         choices=['metrics', 'pred'],
         help='what --out gets (default: pred); metrics go to .json, .yaml or .pkl',
     )
-    parser.add_argument('--show', action='store_true', help='show predictions')
-    parser.add_argument(
+    add('--show', action='store_true', help='show predictions')
+    add(
         '--show-dir',
         help='folder for painted images; mmdet puts it below WORK_DIR/TIMESTAMP',
     )
-    parser.add_argument(
-        '--interval', type=integer(1), help='draw every n-th sample (mmpretrain: 1)'
-    )
-    parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds a window stays (2)'
-    )
-    parser.add_argument(
+    add('--interval', type=integer(1), help='draw every n-th sample (mmpretrain: 1)')
+    add('--wait-time', type=float, default=2, help='seconds a window stays (2)')
+    add(
         '--allow-missing',
         action='store_true',
         help='test although the checkpoint lacks weights of the model, which stay '
         'random; not if it lacks all of them',
     )
-    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    add('--tta', action='store_true', help='test-time augmentation')
     add_shared_options(parser)
     return parser
 
@@ -52,24 +48,18 @@ def make_parser() -> argparse.ArgumentParser:
 def configure(args: argparse.Namespace) -> 'Config':
     """The config that the options ask for."""
     from aib_mm.diagnosis.configs import load_config
-    from aib_mm.training.runner import configure_test
+    from aib_mm.training.runner import RunSettings, configure_test
     from aib_mm.training.toolkits import Drawing
 
     cfg = load_config(args.config, args.cfg_options)
-    drawing = Drawing(
-        show=args.show,
-        show_dir=args.show_dir,
-        wait_time=args.wait_time,
-        interval=args.interval,
-        tta=args.tta,
-    )
+    is_drawn = args.show or args.show_dir is not None
     configure_test(
         cfg,
         args.checkpoint,
-        run_settings(args),
+        filled(RunSettings, args),
         out=args.out,
         out_item=args.out_item,
-        drawing=drawing if args.show or args.show_dir is not None else None,
+        drawing=filled(Drawing, args) if is_drawn else None,
         tta=args.tta,
     )
     return cfg
@@ -91,6 +81,4 @@ def test(args: argparse.Namespace) -> None:
         mmengine.dump(metrics, args.out)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit code."""
-    return guarded(make_parser(), test, argv)
+main = program(make_parser, test)

@@ -1,10 +1,9 @@
 """``tools/train.py``: train any config of mmpretrain, mmdet or mmseg."""
 
 import argparse
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from aib_mm.cli.options import add_shared_options, guarded, run_settings
+from aib_mm.cli.options import add_shared_options, filled, program
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -15,8 +14,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='train.py', description='Train a model of mmpretrain, mmdet or mmseg'
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
+    add = parser.add_argument
+    add('config', help='config file')
+    add(
         '--resume',
         nargs='?',
         const='auto',
@@ -24,20 +24,18 @@ def make_parser() -> argparse.ArgumentParser:
         help='go on from this checkpoint; without a value (or with "auto") from the '
         'latest one in the work folder, if there is one',
     )
-    parser.add_argument(
-        '--no-validate', action='store_true', help='do not evaluate during training'
-    )
-    parser.add_argument(
+    add('--no-validate', action='store_true', help='do not evaluate during training')
+    add(
         '--auto-scale-lr',
         action='store_true',
         help='scale the learning rate by the real over the base batch size',
     )
-    parser.add_argument(
+    add(
         '--no-persistent-workers',
         action='store_true',
         help='switch persistent_workers off in the data loaders',
     )
-    parser.add_argument(
+    add(
         '--check-data',
         choices=['stop', 'skip', 'off'],
         default='stop',
@@ -50,12 +48,13 @@ def make_parser() -> argparse.ArgumentParser:
 def configure(args: argparse.Namespace) -> 'Config':
     """The config that the options ask for."""
     from aib_mm.diagnosis.configs import load_config
+    from aib_mm.training.runner import RunSettings
     from aib_mm.training.start import configure_training
 
     cfg = load_config(args.config, args.cfg_options)
     configure_training(
         cfg,
-        run_settings(args),
+        filled(RunSettings, args),
         resume=args.resume,
         validate=not args.no_validate,
         scale_lr=args.auto_scale_lr,
@@ -77,6 +76,4 @@ def train(args: argparse.Namespace) -> None:
         train_config(cfg)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The program; returns its exit code."""
-    return guarded(make_parser(), train, argv)
+main = program(make_parser, train)

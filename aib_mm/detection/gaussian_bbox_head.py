@@ -98,11 +98,8 @@ class GaussianBBoxHead(Shared2FCBBoxHead):
 
     def decode(self, latents: Latents) -> tuple[Tensor | None, Tensor | None]:
         """Class logits ``(L_z, n, num_classes + 1)`` and deltas ``(L_z, n, 4·…)``."""
-        scores = deltas = None
-        if self.with_cls:
-            scores = _predict(self.fc_cls, latents['cls'])
-        if self.with_reg:
-            deltas = _predict(self.fc_reg, latents['reg'])
+        scores = _predict(self.fc_cls, latents['cls']) if self.with_cls else None
+        deltas = _predict(self.fc_reg, latents['reg']) if self.with_reg else None
         return scores, deltas
 
     def check_neck(self, feats: Sequence[Tensor]) -> None:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import torch
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 from mmdet.models.roi_heads.base_roi_head import BaseRoIHead
-from mmdet.models.roi_heads.roi_extractors import BaseRoIExtractor
 from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS as HOST_MODELS
 from mmdet.structures.bbox import bbox2roi
@@ -106,18 +105,14 @@ class _GaussianRoIs(BaseRoIHead):
         return super().forward(maps, *args, **kwargs)
 
     def _draw(
-        self,
-        samples: Samples,
-        rois: Tensor,
-        extractor: BaseRoIExtractor,
-        head: GaussianBBoxHead,
-        latent_samples: int,
+        self, samples: Samples, rois: Tensor, latent_samples: int, stage: int | None
     ) -> RoISamples:
         """Scores and deltas of ``rois`` ``(n, 5)`` under each of these samples."""
         maps, count = samples
+        extractor = _of_stage(self.bbox_roi_extractor, stage)
+        head = _of_stage(self.bbox_head, stage)
         bbox_feats = extractor(
-            maps[: extractor.num_inputs],
-            _repeat(rois, count, len(maps[0]) // count),
+            maps[: extractor.num_inputs], _repeat(rois, count, len(maps[0]) // count)
         )
         if self.with_shared_head:
             bbox_feats = self.shared_head(bbox_feats)
@@ -129,11 +124,7 @@ class _GaussianRoIs(BaseRoIHead):
         return RoISamples(scores, deltas, latents, bbox_feats[: len(rois)])
 
     def _predicted(
-        self,
-        x: Features,
-        rois: Tensor,
-        extractor: BaseRoIExtractor,
-        head: GaussianBBoxHead,
+        self, x: Features, rois: Tensor, stage: int | None = None
     ) -> dict[str, Tensor | None]:
         """The average over samples, as the host's ``_bbox_forward`` gives it.
 
@@ -144,8 +135,9 @@ class _GaussianRoIs(BaseRoIHead):
             RuntimeError: in training, where ``_losses`` is what the host asks for.
         """
         _refuse_noise(self, x)
+        head = _of_stage(self.bbox_head, stage)
         if isinstance(x, ExpectedFeatures):
-            return self._sampled(x, rois, extractor, head, 0)
+            return self._sampled(x, rois, 0, stage)
         if self.training:
             raise RuntimeError(
                 f'{type(self).__name__} computes its losses itself: who asks it for '
@@ -155,13 +147,13 @@ class _GaussianRoIs(BaseRoIHead):
                 "custom_hooks, or SemiBaseDetector in SoftTeacher's place"
             )
         if self.sample_above is None or not head.with_cls:
-            return self._sampled(x, rois, extractor, head, head.num_samples)
-        found = self._sampled(expected_features(x), rois, extractor, head, 0)
+            return self._sampled(x, rois, head.num_samples, stage)
+        found = self._sampled(expected_features(x), rois, 0, stage)
         assert found['cls_score'] is not None
         scores = found['cls_score'].softmax(dim=-1)[:, :-1].amax(dim=-1)
         worth = (scores > self.sample_above).nonzero().flatten()
         if len(worth):
-            drawn = self._sampled(x, rois[worth], extractor, head, head.num_samples)
+            drawn = self._sampled(x, rois[worth], head.num_samples, stage)
             for name in ('cls_score', 'bbox_pred'):
                 of_all, of_some = found[name], drawn[name]
                 if of_all is not None and of_some is not None:
@@ -169,18 +161,13 @@ class _GaussianRoIs(BaseRoIHead):
         return found
 
     def _sampled(
-        self,
-        x: Features,
-        rois: Tensor,
-        extractor: BaseRoIExtractor,
-        head: GaussianBBoxHead,
-        latent_samples: int,
+        self, x: Features, rois: Tensor, latent_samples: int, stage: int | None
     ) -> dict[str, Tensor | None]:
         """The average over all samples of the attention and of the latents."""
         total = x.num_samples if isinstance(x, AttendedFeatures) else 1
 
         def predictions(samples: Samples) -> RoISamples:
-            found = self._draw(samples, rois, extractor, head, latent_samples)
+            found = self._draw(samples, rois, latent_samples, stage)
             if samples.num_samples == total:
                 return found
             return found._replace(latents={}, bbox_feats=None)
@@ -208,15 +195,14 @@ class _GaussianRoIs(BaseRoIHead):
         self,
         x: Features,
         sampling_results: list[SamplingResult],
-        extractor: BaseRoIExtractor,
-        head: GaussianBBoxHead,
-        train_cfg: Any,
+        stage: int | None = None,
     ) -> dict[str, Any]:
         """Task loss averaged over samples (paper, Eq. 12, 23), and the bottleneck's."""
         rois = bbox2roi([result.priors for result in sampling_results])
         _refuse_noise(self, x)
+        head = _of_stage(self.bbox_head, stage)
         head.check_neck(x)
-        samples = self._draw(all_samples(x), rois, extractor, head, head.num_samples)
+        samples = self._draw(all_samples(x), rois, head.num_samples, stage)
         some = samples.deltas if samples.scores is None else samples.scores
         assert some is not None
         count = len(some)
@@ -226,7 +212,7 @@ class _GaussianRoIs(BaseRoIHead):
             bbox_pred=None if samples.deltas is None else samples.deltas.flatten(0, 1),
             rois=rois.repeat(count, 1),
             sampling_results=sampling_results * count,
-            rcnn_train_cfg=train_cfg,
+            rcnn_train_cfg=_of_stage(self.train_cfg, stage),
         )
         losses = found['loss_bbox']
         losses.update(head.bottleneck_loss(samples.latents, take_losses(x)))
@@ -259,19 +245,13 @@ class GaussianRoIHead(_GaussianRoIs, StandardRoIHead):
     """
 
     def _bbox_forward(self, x: Features, rois: Tensor) -> dict[str, Tensor | None]:
-        return self._predicted(x, rois, self.bbox_roi_extractor, self.bbox_head)
+        return self._predicted(x, rois)
 
     def bbox_loss(
         self, x: Features, sampling_results: list[SamplingResult]
     ) -> dict[str, Any]:
         """The host's losses; ``loss_bbox`` also has the bottleneck's terms."""
-        return self._losses(
-            x,
-            sampling_results,
-            self.bbox_roi_extractor,
-            self.bbox_head,
-            self.train_cfg,
-        )
+        return self._losses(x, sampling_results)
 
 
 @HOST_MODELS.register_module()
@@ -296,20 +276,18 @@ class GaussianCascadeRoIHead(_GaussianRoIs, CascadeRoIHead):
     def _bbox_forward(
         self, stage: int, x: Features, rois: Tensor
     ) -> dict[str, Tensor | None]:
-        extractor, head = self.bbox_roi_extractor[stage], self.bbox_head[stage]
-        return self._predicted(x, rois, extractor, head)
+        return self._predicted(x, rois, stage)
 
     def bbox_loss(
         self, stage: int, x: Features, sampling_results: list[SamplingResult]
     ) -> dict[str, Any]:
         """The host's losses; ``loss_bbox`` also has the bottleneck's terms."""
-        return self._losses(
-            x,
-            sampling_results,
-            self.bbox_roi_extractor[stage],
-            self.bbox_head[stage],
-            self.train_cfg[stage],
-        )
+        return self._losses(x, sampling_results, stage)
+
+
+def _of_stage(part: Any, stage: int | None) -> Any:
+    """What belongs to a stage; where there are none, the whole."""
+    return part if stage is None else part[stage]
 
 
 def _joined(parts: Sequence[RoISamples]) -> RoISamples:

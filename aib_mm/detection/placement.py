@@ -1,6 +1,5 @@
 """How ``add`` finds room for attention in the models of mmdet."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import ConfigDict
@@ -19,20 +18,15 @@ _ROI_HEADS = {
 _BOX_HEAD = 'Shared2FCBBoxHead'
 
 
-def switches(model: ConfigDict, bottleneck: bool) -> list[tuple[dict[str, Any], str]]:
-    """No setting is known that would make a backbone of this host give maps."""
-    return []
-
-
 def latent_head(
-    model: ConfigDict, channels: int, aib_loss: dict[str, Any] | None
+    model: ConfigDict, channels: int, loss: dict[str, Any]
 ) -> dict[str, Any]:
     """Changes of ``model`` that put our RoI and box heads in the place of the host's.
 
     Args:
         model: config of the host's model.
         channels: channels of the attended features, which change nothing here.
-        aib_loss: config of ``AIBLoss``; None is the default.
+        loss: the head's ``aib_loss``, if it is another than the default.
 
     Raises:
         UsageError: there is no RoI head, or one that ours do not replace.
@@ -47,15 +41,9 @@ def latent_head(
             f'{type_name(model)} has {found or "no RoI head"}; leave --bottleneck out '
             'to keep what it has'
         )
-    changed: dict[str, Any] = dict(type='GaussianBBoxHead')
-    if aib_loss:
-        changed['aib_loss'] = aib_loss
+    changed = dict(type='GaussianBBoxHead', **loss)
     if not isinstance(boxes, list):
         return dict(roi_head=dict(type=_ROI_HEADS[kind], bbox_head=changed))
     item = {'': Code('box'), **changed}
     each = Loop(item, 'for box in _base_.model.roi_head.bbox_head')
     return dict(roi_head=dict(type=_ROI_HEADS[kind], bbox_head=each))
-
-
-def keep_levels(model: ConfigDict, kept: Sequence[int], count: int) -> None:
-    """Heads of this host do not name the levels that they read: keep them all."""

@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from aib_mm.detection.gaussian_roi_head import (
-    GaussianCascadeRoIHead,
-    GaussianRoIHead,
-)
+from aib_mm.detection.gaussian_roi_head import GaussianCascadeRoIHead, GaussianRoIHead
 from aib_mm.entropy import binary_entropy
-from aib_mm.interpret.record.outcome import Outcome
+from aib_mm.interpret.result import Outcome
 
 NEEDS_WHOLE_IMAGE = True
 HEAVY_FIELDS = ()
@@ -46,10 +43,8 @@ def read(
     found = instances[instances.scores > min_score]
     order = found.scores.argsort(descending=True)
     predicted = _once(found.labels[order])
-    scores = found.scores.double()
-    entropy = None
-    if len(scores):
-        entropy = binary_entropy(scores).mean().item()
+    doubts = binary_entropy(found.scores.double())
+    entropy = doubts.mean().item() if len(doubts) else None
     truth = sample.get('gt_instances')
     if truth is None or 'bboxes' not in truth:
         return Outcome(predicted, entropy=entropy)

@@ -13,7 +13,6 @@ def random_batch(
     size: tuple[int, int],
     num_classes: int,
     objects: int = 2,
-    seed: int = 0,
     masks: bool = True,
     semantic: bool = False,
     channels: int = 3,
@@ -25,13 +24,12 @@ def random_batch(
         size: height and width, pixels.
         num_classes: number of classes; labels are below it.
         objects: objects per image, with boxes.
-        seed: seed of all random numbers.
         channels: channels of the images.
         masks: whether the objects have masks; some detectors of boxes take other ways
             where there are any.
         semantic: whether the images also have a map of classes, all of the first one.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     inputs, samples = [], []
     for index in range(images):
         pixels = torch.randint(0, 256, (channels, *size), generator=generator)

@@ -17,9 +17,10 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
+from torch import nn
 
 from aib_mm import hosts
-from aib_mm.diagnosis.add_look import Output, look
+from aib_mm.diagnosis.add_look import look
 from aib_mm.diagnosis.add_place import (
     Place,
     Wanted,
@@ -27,7 +28,7 @@ from aib_mm.diagnosis.add_place import (
     find_place,
     refuse_concat,
 )
-from aib_mm.diagnosis.check import ConfigResult, check_config
+from aib_mm.diagnosis.check import built_config
 from aib_mm.diagnosis.step import (
     NotTried,
     Step,
@@ -47,21 +48,8 @@ _BY_HAND = (
 )
 
 
-class Added(NamedTuple):
-    """A config that was written: its text, the place in words, and the step it ran."""
-
-    text: str
-    place: str
-    step: Step
-
-
 class Base(NamedTuple):
-    """The config that is inherited from.
-
-    Attributes:
-        trial: ``_base_`` wherever the config stands.
-        final: ``_base_`` in the written config.
-    """
+    """``_base_`` wherever a config stands that is tried, and in the written one."""
 
     trial: Any
     final: Any
@@ -73,25 +61,28 @@ def run(options: argparse.Namespace) -> int:
         options.modulation, options.quantizer, options.bottleneck, options.price
     )
     try:
-        added = add(options.config, options.out, wanted)
+        place, step = add(options.config, options.out, wanted)
     except UsageError as error:
         if options.traceback:
             traceback.print_exception(error)
         print(f'add: error: {options.config}: {error}', file=sys.stderr)
         return 2
-    print(f'{options.out}: AIBAttention {added.place}')
-    size = f'{added.step.side}x{added.step.side}'
+    print(f'{options.out}: AIBAttention {place}')
+    size = f'{step.side}x{step.side}'
     print(f'it ran one training step and one prediction on made images of {size}')
     return 0
 
 
-def add(config: str, out: str | Path, wanted: Wanted) -> Added:
+def add(config: str, out: str | Path, wanted: Wanted) -> tuple[str, Step]:
     """Write a config that inherits another one and puts ``AIBAttention`` in its model.
 
     Args:
         config: path of a config, or ``mmdet::…``, ``mmseg::…``, ``mmpretrain::…``.
         out: path of the config to write, which must not be there yet.
         wanted: what the attention should be.
+
+    Returns:
+        The place of the attention in words, and the step that the config ran.
 
     Raises:
         UsageError: it cannot be done: why, and what to do by hand. Nothing is written.
@@ -102,11 +93,11 @@ def add(config: str, out: str | Path, wanted: Wanted) -> Added:
     if out.exists():
         raise UsageError(f'--out {out} is there already; give another name, or move it')
     base = _base(config, out)
-    built = _built(base, {})
-    cfg, facts = _facts_of(built)
+    cfg, model = _built(base, {})
+    facts = _facts_of(model)
     refuse_concat(wanted, facts)
-    place = _find(base, built, facts, wanted)
-    del built  # two models may be more than fits
+    place = _find(base, cfg, model, facts, wanted)
+    del model  # two may be more than fits
     refused: list[UsageError] = []
     for found, settings in candidates(place, cfg.model, facts, wanted):
         settings = {**_imports(cfg), **settings}
@@ -122,7 +113,7 @@ def add(config: str, out: str | Path, wanted: Wanted) -> Added:
         except OSError as error:
             text = f'--out {out} cannot be written: {describe(error)}'
             raise UsageError(text) from error
-        return Added(text, found.named, step)
+        return found.named, step
     raise refused[0]
 
 
@@ -135,7 +126,9 @@ def _base(config: str, out: Path) -> Base:
     package, _, inside = config.partition('::')
     if inside:
         base: Any = config
-        if package == 'mmseg' and _is_onedl(package):
+        checks = hosts.check_versions()
+        onedl = [one.requirement.module for one in checks if one.is_onedl]
+        if package == 'mmseg' and package in onedl:
             text = (
                 f"(\n    __import__('mmseg').__path__[0]\n"
                 f"    + '/.mim/configs/{inside}'\n)"
@@ -153,37 +146,21 @@ def _base(config: str, out: Path) -> Base:
     return Base(str(path.resolve()), Path(relative).as_posix())
 
 
-def _is_onedl(package: str) -> bool:
-    """Whether a host is the OneDL family's."""
-    found = {check.requirement.module: check for check in hosts.check_versions()}
-    return (found[package].distribution or '').startswith('onedl')
-
-
-def _built(base: Base, settings: Mapping[str, Any]) -> ConfigResult:
-    """The config and model that inherit from ``base``, before anything is written.
-
-    Raises:
-        UsageError: it does not resolve, or its model does not build.
-    """
+def _built(base: Base, settings: Mapping[str, Any]) -> tuple[Config, nn.Module]:
+    """``built_config`` of what inherits from ``base``, before anything is written."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'config.py'
         path.write_text(config_text(dict(_base_=base.trial, **settings)))
         with quiet_log():
-            built = check_config(path)
-    if built.module is None:
-        text = '; '.join(filter(None, (built.problem, built.remedy)))
-        raise UsageError(text) from built.error
-    return built
+            return built_config(path)
 
 
-def _facts_of(built: ConfigResult) -> tuple[Config, ModuleType]:
-    """Config and the host's facts about placing attention.
+def _facts_of(model: nn.Module) -> ModuleType:
+    """The host's facts about placing attention.
 
     Raises:
         UsageError: the model is none of those that have a place for it.
     """
-    cfg, model = built.cfg, built.module
-    assert cfg is not None and model is not None  # see _built
     kind = type(model).__name__
     host = host_of(model)
     if host is None or getattr(model, 'backbone', None) is None:
@@ -197,18 +174,28 @@ def _facts_of(built: ConfigResult) -> tuple[Config, ModuleType]:
             f'model.{held[0]} attends already; inherit from a config without, or '
             'change what is there'
         )
-    return cfg, importlib.import_module(f'{hosts.HOST_PARTS[host]}.placement')
+    return importlib.import_module(f'{hosts.HOST_PARTS[host]}.placement')
 
 
-def _find(base: Base, built: ConfigResult, facts: ModuleType, wanted: Wanted) -> Place:
+def _find(
+    base: Base, cfg: Config, model: nn.Module, facts: ModuleType, wanted: Wanted
+) -> Place:
     """The place of the attention, with a switch of the backbone where it needs one.
 
     Raises:
         UsageError: the config itself does not run, or nowhere in it are there maps.
     """
-    outputs = _seen(built)
-    assert built.cfg is not None and built.module is not None
-    kind, first = type(built.module.backbone).__name__, outputs[0]
+    try:
+        outputs, error = look(cfg, model)
+    except NotTried as reason:
+        raise UsageError(f'no step can be tried: {reason}; {_BY_HAND}') from reason
+    if error is not None:
+        problem = '; '.join(filter(None, failure_of(error, model)))
+        raise UsageError(
+            f'a step of it fails as it is, without attention: {problem}; mend that '
+            'first'
+        ) from error
+    kind, first = type(model.backbone).__name__, outputs[0]
     if first.predicted not in (None, len(first.shapes)):
         raise UsageError(
             f'{kind} gives {len(first.shapes)} levels in training and '
@@ -217,11 +204,11 @@ def _find(base: Base, built: ConfigResult, facts: ModuleType, wanted: Wanted) ->
         )
     if first.are_maps:
         return find_place(outputs)
-    for switch, note in facts.switches(built.cfg.model, wanted.bottleneck):
+    # None are known that would make a backbone of mmdet or mmseg give maps.
+    known = getattr(facts, 'switches', lambda *_: ())
+    for switch, note in known(cfg.model, wanted.bottleneck):
         try:
-            switched = _built(base, dict(model=dict(backbone=switch)))
-            assert switched.cfg is not None and switched.module is not None
-            (changed, *_), _ = look(switched.cfg, switched.module)
+            (changed, *_), _ = look(*_built(base, dict(model=dict(backbone=switch))))
         except (UsageError, NotTried):  # the backbone has no such switch
             continue
         if changed.are_maps:
@@ -236,38 +223,17 @@ def _find(base: Base, built: ConfigResult, facts: ModuleType, wanted: Wanted) ->
     )
 
 
-def _seen(built: ConfigResult) -> list[Output]:
-    """Outputs of the parts of a model that runs.
-
-    Raises:
-        UsageError: it does not run, as it is.
-    """
-    assert built.cfg is not None and built.module is not None
-    try:
-        outputs, error = look(built.cfg, built.module)
-    except NotTried as reason:
-        raise UsageError(f'no step can be tried: {reason}; {_BY_HAND}') from reason
-    if error is not None:
-        problem = '; '.join(filter(None, failure_of(error, built.module)))
-        raise UsageError(
-            f'a step of it fails as it is, without attention: {problem}; mend that '
-            'first'
-        ) from error
-    return outputs
-
-
 def _tried(base: Base, settings: Mapping[str, Any]) -> Step:
     """The step that the config with these settings runs.
 
     Raises:
         UsageError: it does not run, or leaves parameters of ours without a gradient.
     """
-    built = _built(base, settings)
-    assert built.cfg is not None and built.module is not None
+    cfg, model = _built(base, settings)
     try:
-        step = run_step(built.cfg, built.module)
+        step = run_step(cfg, model)
     except Exception as error:  # of any part of a host
-        problem = '; '.join(filter(None, failure_of(error, built.module)))
+        problem = '; '.join(filter(None, failure_of(error, model)))
         raise UsageError(
             f'with the attention a step fails: {problem}; {_BY_HAND}'
         ) from error

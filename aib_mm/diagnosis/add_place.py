@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmengine.config import ConfigDict
 
@@ -82,13 +82,6 @@ class Place:
         return [level for level, read in enumerate(self.output.read) if not read]
 
 
-class Candidate(NamedTuple):
-    """Settings that may work, and the place that they give the attention."""
-
-    place: Place
-    settings: dict[str, Any]
-
-
 def find_place(
     outputs: Sequence[Output], switch: Mapping[str, Any] | None = None
 ) -> Place:
@@ -112,33 +105,34 @@ def find_place(
 
 def candidates(
     place: Place, model: ConfigDict, facts: ModuleType, wanted: Wanted
-) -> Iterator[Candidate]:
-    """Settings that put the attention in its place, in the order in which to try them.
+) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """Places and the settings that give them, in the order in which to try them.
 
     Where no head reads some level, the backbone gives the others only, if it can.
 
     Args:
         place: place of the attention.
         model: config of the host's model.
-        facts: the host's module ``placement``.
+        facts: the host's module ``placement``; one without ``keep_levels`` has no
+            heads that name the levels that they read.
         wanted: what the attention should be.
 
     Raises:
         UsageError: what is wanted cannot be had in this model.
     """
-    if place.unread and not place.necks:
+    if place.unread and not place.necks and hasattr(facts, 'keep_levels'):
         shapes = place.output.shapes
         kept = [level for level in range(len(shapes)) if level not in place.unread]
         changes = facts.keep_levels(model, kept, len(shapes))
         if changes is not None:
             output = Output([shapes[level] for level in kept], [True] * len(kept))
             fewer = replace(place, output=output)
-            yield Candidate(fewer, _settings(fewer, model, facts, wanted, changes))
+            yield fewer, _settings(fewer, model, facts, wanted, changes)
     settings = _settings(place, model, facts, wanted, {})
     if place.unread and place.apart:
         note = f'no head reads level {", ".join(map(str, place.unread))}'
         settings['find_unused_parameters'] = Noted(True, note)
-    yield Candidate(place, settings)
+    yield place, settings
 
 
 def _settings(
@@ -159,18 +153,16 @@ def _settings(
     changed['neck'] = _neck(place, model, facts, wanted)
     changed.update({key: changes[key] for key in changes if key not in changed})
     settings: dict[str, Any] = dict(model=changed)
+    price = {} if wanted.price is None else dict(attention_price=wanted.price)
     if wanted.bottleneck:
         width = place.output.channels[-1] * (2 if wanted.how == _CONCAT else 1)
-        priced = dict(type='AIBLoss', attention_price=wanted.price)
-        loss = priced if wanted.price is not None else None
+        loss = dict(aib_loss=dict(type='AIBLoss', **price)) if price else {}
         for key, head in facts.latent_head(model, width, loss).items():
             changed[key] = {**head, **changed.get(key, {})}
-    elif wanted.price is not None or wanted.quantizer is not None:
-        hook: dict[str, Any] = dict(type='AIBLossHook')
-        if wanted.price is not None:
-            hook['attention_price'] = wanted.price
+    elif price or wanted.quantizer is not None:
         note = "the host's head takes no losses of a neck"
-        settings['default_hooks'] = dict(aib_loss=Noted(hook, note))
+        hook = Noted(dict(type='AIBLossHook', **price), note)
+        settings['default_hooks'] = dict(aib_loss=hook)
     return settings
 
 
@@ -180,7 +172,7 @@ def _neck(
     """Settings of the neck, which holds those that the model has."""
     channels, several = place.output.channels, len(place.output.shapes) > 1
     neck: dict[str, Any] = {}
-    held = _held(place, model, facts, wanted)
+    held = _held(place, facts, wanted)
     if 'neck' in model:
         why = 'it is held by the attention now' if held else "our head's encoder pools"
         if model.neck is None:
@@ -204,9 +196,7 @@ def _neck(
     return {**neck, **held}
 
 
-def _held(
-    place: Place, model: ConfigDict, facts: ModuleType, wanted: Wanted
-) -> dict[str, Any]:
+def _held(place: Place, facts: ModuleType, wanted: Wanted) -> dict[str, Any]:
     """The necks before and behind the attention, as its arguments."""
     held: dict[str, Any] = {}
     whole, split = Code(f'{{{{{_NECK}}}}}'), 0 < place.before < place.necks

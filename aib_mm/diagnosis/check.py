@@ -10,7 +10,7 @@ from torch import nn
 from aib_mm import register
 from aib_mm.diagnosis.configs import unreadable
 from aib_mm.diagnosis.explain import explain
-from aib_mm.errors import describe
+from aib_mm.errors import UsageError, describe
 from aib_mm.hosts import config_path
 
 
@@ -18,11 +18,24 @@ from aib_mm.hosts import config_path
 class ConfigResult:
     """A config and its model, or the error with its remedy, '' where none is known."""
 
-    cfg: Config | None = None
-    module: nn.Module | None = None
+    cfg: Config | None
+    module: nn.Module | None
     error: Exception | None = None
     problem: str = ''
     remedy: str = ''
+
+
+def built_config(path: str | Path) -> tuple[Config, nn.Module]:
+    """A config and its model, see ``check_config``.
+
+    Raises:
+        UsageError: it does not resolve, or its model does not build; with the remedy.
+    """
+    found = check_config(path)
+    if found.cfg is None or found.module is None:
+        text = '; '.join(filter(None, (found.problem, found.remedy)))
+        raise UsageError(text) from found.error
+    return found.cfg, found.module
 
 
 def check_config(path: str | Path) -> ConfigResult:
@@ -36,16 +49,11 @@ def check_config(path: str | Path) -> ConfigResult:
         register(cfg)
     except Exception as error:  # configs run code, so anything may come
         problem, remedy = unreadable(error)
-        return ConfigResult(
-            error=error, problem=f'does not resolve: {problem}', remedy=remedy
-        )
+        return ConfigResult(None, None, error, f'does not resolve: {problem}', remedy)
     if 'model' not in cfg:
-        return ConfigResult(
-            cfg,
-            error=KeyError('model'),
-            problem='resolves, but the config has no key model',
-            remedy='add a model, or inherit one by _base_',
-        )
+        problem = 'resolves, but the config has no key model'
+        remedy = 'add a model, or inherit one by _base_'
+        return ConfigResult(cfg, None, KeyError('model'), problem, remedy)
     model = cfg.model.copy()
     if cfg.get('data_preprocessor') is not None:  # as the Runner does
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
@@ -55,4 +63,4 @@ def check_config(path: str | Path) -> ConfigResult:
     except Exception as error:
         problem, remedy = explain(error, cfg) or (describe(error), '')
         problem = f'resolves, but its model does not build: {problem}'
-        return ConfigResult(cfg, error=error, problem=problem, remedy=remedy)
+        return ConfigResult(cfg, None, error, problem, remedy)

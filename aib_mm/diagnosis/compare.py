@@ -5,7 +5,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from aib_mm.diagnosis.check import check_config
+from aib_mm.diagnosis.check import built_config
+from aib_mm.errors import UsageError
 from aib_mm.training.checkpoint import CheckpointError
 from aib_mm.training.checkpoint_keys import (
     KeyReport,
@@ -19,14 +20,15 @@ def run(options: argparse.Namespace) -> int:
     """Print the report and return the exit code."""
     try:
         state_dict = read_state_dict(options.checkpoint)
-    except CheckpointError as error:
-        return _refuse(error, str(error), options.traceback)
-    built = check_config(options.config)
-    if built.module is None:
-        text = '; '.join(filter(None, (built.problem, built.remedy)))
-        return _refuse(built.error, f'{options.config}: {text}', options.traceback)
-    report = compare_keys(built.module, state_dict)
-    print(f'{type(built.module).__name__} of {options.config}')
+        _, model = built_config(options.config)
+    except (CheckpointError, UsageError) as error:
+        if options.traceback:
+            traceback.print_exception(error)
+        of = f'{options.config}: ' if isinstance(error, UsageError) else ''
+        print(f'compare: error: {of}{error}', file=sys.stderr)
+        return 2
+    report = compare_keys(model, state_dict)
+    print(f'{type(model).__name__} of {options.config}')
     print(f'against {len(state_dict)} weights of {options.checkpoint}\n')
     print(report_text(report))
     return int(not report.fits)
@@ -54,10 +56,3 @@ def _shapes(mismatched: Sequence[Mismatch]) -> list[str]:
         f'{key}: {list(checkpoint)} in the checkpoint, {list(model)} in the model'
         for key, checkpoint, model in mismatched
     ]
-
-
-def _refuse(error: Exception | None, text: str, show_traceback: bool) -> int:
-    if show_traceback and error is not None:
-        traceback.print_exception(error)
-    print(f'compare: error: {text}', file=sys.stderr)
-    return 2

@@ -45,7 +45,8 @@ def run(options: argparse.Namespace) -> int:
     print(f'aib_mm {__version__} on Python {platform.python_version()}')
     print(f'{platform.platform()}, {sys.executable}\n')
     print(version_table(hosts.check_versions()))
-    findings = check_environment()
+    findings = [*_check_versions(), _check_pkg_resources(), _check_device()]
+    findings += [_check_ops(), *_check_hosts()]
     if options.config is not None:
         findings += _check_config(options.config, options.traceback)
     for finding in findings:
@@ -64,29 +65,12 @@ def version_table(checks: Iterable[hosts.VersionCheck]) -> str:
     """Found and tested versions as aligned text, one package a line."""
     rows = [('package', 'found', 'tested', 'tested (OneDL)', '')]
     for check in checks:
-        rows.append(
-            (
-                check.distribution or check.requirement.module,
-                check.found or '-',
-                check.requirement.upstream,
-                check.requirement.onedl,
-                '' if check.inside else 'not tested',
-            )
-        )
+        needed, note = check.requirement, '' if check.inside else 'not tested'
+        name, found = check.distribution or needed.module, check.found or '-'
+        rows.append((name, found, needed.upstream, needed.onedl, note))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ('  '.join(map(str.ljust, row, widths)).rstrip() for row in rows)
     return '\n'.join(lines) + '\n'
-
-
-def check_environment() -> list[Finding]:
-    """Everything that can be said without a config."""
-    return [
-        *_check_versions(),
-        _check_pkg_resources(),
-        _check_device(),
-        _check_ops(),
-        *_check_hosts(),
-    ]
 
 
 def _check_versions() -> list[Finding]:

@@ -10,7 +10,7 @@ Places are written as ``--cfg-options`` takes them: ``model.neck.quantizer``.
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import walk_tb
@@ -83,15 +83,18 @@ def explain(error: Exception, cfg: Config) -> Cause | None:
         error: error caught while building a part of the config or running it.
         cfg: config as it was given to mmengine.
     """
-    frames = _frames(error)
+    # From the outermost call to the one that raised.
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     builds = [f.f_locals for f in frames if f.f_code is build_from_cfg.__code__]
     nodes = _nodes(cfg, _split(frames))
     parts = [build['cfg'] for build in builds]
     place = _place_of(parts, nodes)
     node = nodes[place]
-    empty = _empty_set(error, frames)
-    if empty:
-        return ': '.join(filter(None, (place, empty))), ''
+    collecting = _dataset(frames, *_COLLECTING)
+    is_empty = collecting is not None and not collecting.data_list
+    if is_empty and isinstance(error, ValueError | RuntimeError):
+        # mmengine joins the samples of an empty list, and mmpretrain counts files.
+        return ': '.join(filter(None, (place, why_empty(collecting)))), ''
     if isinstance(error, FileNotFoundError):
         return _missing_file(error, place, node)
     if str(error) == 'None is not a callable object':
@@ -111,40 +114,16 @@ def explain(error: Exception, cfg: Config) -> Cause | None:
         keys = [key for key, child in node.items() if child == parts[-1]]
         where = f'{place}.{" or ".join(keys)}'
         return f'{where}: {parts[-1]!r} is where a part belongs', _NO_TYPE
-    source = _being_read(frames)
-    if source:
-        return f'{place}: {source} cannot be read: {describe(error)}', ''
-    return _refused(error, place, node, builds[-1], cfg)
+    read = _dataset(frames, 'load_data_list')
+    if read is not None:
+        return f'{place}: {described(read)} cannot be read: {describe(error)}', ''
+    return _refused(error, place, node, cfg)
 
 
-def _being_read(frames: Sequence[FrameType]) -> str:
-    """The data set whose files were being read, by its class and source; '' if none."""
-    for frame in frames:
-        dataset = frame.f_locals.get('self')
-        if frame.f_code.co_name == 'load_data_list' and isinstance(
-            dataset, BaseDataset
-        ):
-            return described(dataset)
-    return ''
-
-
-def _empty_set(error: Exception, frames: Sequence[FrameType]) -> str:
-    """What a data set without a sample looked for, if that is the error; else ''.
-
-    mmengine joins the samples of an empty list, and mmpretrain counts files.
-    """
-    if not isinstance(error, ValueError | RuntimeError):
-        return ''
-    for frame in frames:
-        dataset = frame.f_locals.get('self')
-        if frame.f_code.co_name in _COLLECTING and isinstance(dataset, BaseDataset):
-            return '' if dataset.data_list else why_empty(dataset)
-    return ''
-
-
-def _frames(error: Exception) -> list[FrameType]:
-    """Frames from the outermost call to the one that raised."""
-    return [frame for frame, _ in walk_tb(error.__traceback__)]
+def _dataset(frames: Sequence[FrameType], *functions: str) -> BaseDataset | None:
+    """The data set in one of whose functions the error was raised; None if in none."""
+    owners = (f.f_locals.get('self') for f in frames if f.f_code.co_name in functions)
+    return next((one for one in owners if isinstance(one, BaseDataset)), None)
 
 
 def _split(frames: Sequence[FrameType]) -> str:
@@ -180,22 +159,20 @@ def _place_of(parts: Sequence[Any], nodes: dict[str, Any]) -> str:
         parts: what the builder was given: a part, a part of that part, and so on.
         nodes: the settings to look in.
     """
-    holders = {at: _holder(at, nodes) for at, node in nodes.items() if type_name(node)}
+    typed = [at for at, node in nodes.items() if type_name(node)]
+    holders = {  # the part that another one stands in, '' at the top
+        at: max((up for up in typed if at.startswith(f'{up}.')), key=len, default='')
+        for at in typed
+    }
     places = ['']
     for part in parts:
-        same = [at for at in holders if type_name(nodes[at]) == type_name(part)]
+        same = [at for at in typed if type_name(nodes[at]) == type_name(part)]
         among = [[at for at in same if holders[at] == up] for up in reversed(places)]
         if len(places) == 1:
             among.append(same)
         found = filter(None, (_made_of(ones, nodes, part) for ones in among))
         places += list(found)[:1]
     return places[-1]
-
-
-def _holder(place: str, nodes: dict[str, Any]) -> str:
-    """The place of the part that another one stands in, '' at the top."""
-    above = [at for at in nodes if place.startswith(f'{at}.') and type_name(nodes[at])]
-    return max(above, key=len, default='')
 
 
 def _made_of(places: Sequence[str], nodes: dict[str, Any], part: dict) -> str:
@@ -278,9 +255,7 @@ def _missing_file(error: FileNotFoundError, place: str, node: Any) -> Cause | No
     return f'{holders[0]}: {describe(error)}', hint
 
 
-def _refused(
-    error: Exception, place: str, node: dict, build: Mapping[str, Any], cfg: Config
-) -> Cause:
+def _refused(error: Exception, place: str, node: dict, cfg: Config) -> Cause:
     """A part that does not take the values it is given."""
     described = describe(error)
     named = {
@@ -292,12 +267,12 @@ def _refused(
         place = f'{place}.{next(iter(named))}'
     shown = ', '.join(f'{key}={value}' for key, value in named.items())
     problem = f'{place}: {type_name(node)}({shown}) does not build: {described}'
-    return problem, _no_tuples(cfg, described, build)
+    return problem, _no_tuples(cfg, described)
 
 
 def _loading(error: Exception, cfg: Config) -> Cause | None:
     """An error that came out of the data loader of a loop."""
-    frames = _frames(error)
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     split = _split(frames)
     if not split or all(f.f_code.co_filename != loaders.__file__ for f in frames):
         return None
@@ -307,36 +282,9 @@ def _loading(error: Exception, cfg: Config) -> Cause | None:
     return f'{split}_dataloader: {described}', _no_tuples(cfg, described)
 
 
-def _no_tuples(
-    cfg: Config, described: str, build: Mapping[str, Any] | None = None
-) -> str:
-    """Advice on a part that wants a tuple, if the config is in JSON or YAML.
-
-    Args:
-        cfg: config as it was read.
-        described: error of the part.
-        build: what the builder was given, to try it with tuples; None tries nothing.
-    """
+def _no_tuples(cfg: Config, described: str) -> str:
+    """Advice on an error of a JSON or YAML config that names a tuple or a list."""
     suffix = Path(cfg.filename or '.py').suffix
-    if suffix == '.py':
+    if suffix == '.py' or not re.search(r"tuple|'list'", described):
         return ''
-    if 'tuple' not in described:
-        part = _with_tuples(build['cfg']) if build else None
-        if build is None or part == build['cfg']:
-            return ''
-        try:
-            build['registry'].build(part)
-        except Exception:  # it is not for want of tuples
-            return ''
     return f'{suffix} files have lists where Python has tuples: write the config in .py'
-
-
-def _with_tuples(node: Any) -> Any:
-    """The same with a tuple for each list of numbers."""
-    if isinstance(node, dict):
-        return {key: _with_tuples(value) for key, value in node.items()}
-    if not isinstance(node, list):
-        return node
-    if node and all(isinstance(value, int | float) for value in node):
-        return tuple(node)
-    return [_with_tuples(value) for value in node]

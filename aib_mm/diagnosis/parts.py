@@ -27,13 +27,10 @@ from aib_mm.diagnosis.configs import misspelt_setting
 from aib_mm.diagnosis.explain import Cause, arguments, explain, unknown_type
 from aib_mm.diagnosis.step import quiet_log
 from aib_mm.errors import describe, did_you_mean
+from aib_mm.training.start import LOADERS
 from aib_mm.utils.configs import type_name, walk
 
-_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-_OF_LOADERS = {
-    *inspect.signature(DataLoader.__init__).parameters,
-    'num_batch_per_epoch',
-}
+_OF_LOADERS = {*inspect.signature(DataLoader).parameters, 'num_batch_per_epoch'}
 #: What mmengine takes out of a part's settings before it is made.
 _TAKEN_OUT = {'type', '_scope_', 'priority', 'convert_to_iter_based'}
 _LISTS: dict[str, Registry] = {
@@ -56,20 +53,15 @@ def part_problems(cfg: Config, model: nn.Module) -> Iterator[Cause]:
     if misspelt:
         name, meant = misspelt
         yield f'it sets {name!r}, which nothing reads', f'did you mean {meant!r}?'
-    for key in _LOADERS:
+    for key in LOADERS:
         for name in set(cfg.get(key) or ()) - _OF_LOADERS:
             remedy = did_you_mean(name, _OF_LOADERS) or 'leave it out'
             yield f'{key}.{name}: a loader takes no argument {name!r}', remedy
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-        for place, node, registry in _typed(cfg):
+        for place, node, registry in _parts(cfg):
             cause = _mistake(place, node, registry, cfg)
             if cause:
                 yield cause
-        for place, step in _transforms(cfg):
-            try:
-                TRANSFORMS.build(step)
-            except Exception as error:  # hosts raise whatever they like
-                yield explain(error, cfg) or (f'{place}: {describe(error)}', '')
         # A strategy builds its own.
         if cfg.get('optim_wrapper') is not None and 'strategy' not in cfg:
             try:
@@ -80,19 +72,21 @@ def part_problems(cfg: Config, model: nn.Module) -> Iterator[Cause]:
                 yield explain(error, cfg) or (problem, '')
 
 
-def _typed(cfg: Config) -> Iterator[tuple[str, dict, Registry]]:
-    """Parts that name their type, with their place and registry."""
+def _parts(cfg: Config) -> Iterator[tuple[str, dict, Registry]]:
+    """Parts that name their type, and pipelines' steps, with place and registry."""
     for key, registry in _LISTS.items():
         for place, node in walk(cfg.get(key) or (), key):
             if type_name(node) and place.count('.') <= 1:
                 yield place, node, registry
-    for key in _LOADERS:
+    for key in LOADERS:
         for place, node in walk(cfg.get(key) or {}, key):
-            last = place.rpartition('.')[2]
-            if last == 'sampler' and type_name(node):
+            *above, last = place.split('.')
+            if above[-1:] == ['pipeline'] and last.isdigit():
+                yield place, node, TRANSFORMS
+            elif last == 'sampler' and type_name(node):
                 yield place, node, DATA_SAMPLERS
-            elif '.pipeline' not in place and type_name(node):
-                is_set = last == 'dataset' or '.datasets.' in place
+            elif 'pipeline' not in above and type_name(node):
+                is_set = last == 'dataset' or 'datasets' in above
                 if is_set and last != 'metainfo':
                     yield place, node, DATASETS
     train = cfg.get('train_cfg')
@@ -103,17 +97,14 @@ def _typed(cfg: Config) -> Iterator[tuple[str, dict, Registry]]:
         yield 'train_cfg', {'type': kind, **settings}, LOOPS
 
 
-def _transforms(cfg: Config) -> Iterator[tuple[str, dict]]:
-    """The steps of all pipelines, each with its place."""
-    for key in _LOADERS:
-        for place, node in walk(cfg.get(key) or {}, key):
-            if place.rpartition('.')[2] == 'pipeline' and isinstance(node, list):
-                for number, step in enumerate(node):
-                    yield f'{place}.{number}', step
-
-
 def _mistake(place: str, node: dict, registry: Registry, cfg: Config) -> Cause | None:
     """An unknown type, or an argument that it certainly does not take."""
+    if registry is TRANSFORMS:  # needs no data to be made
+        try:
+            TRANSFORMS.build(node)
+        except Exception as error:  # hosts raise whatever they like
+            return explain(error, cfg) or (f'{place}: {describe(error)}', '')
+        return None
     kind = node['type']
     if isinstance(kind, str):
         with registry.switch_scope_and_registry(None) as own:

@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.error import URLError
 
@@ -25,49 +25,8 @@ from aib_mm.utils.libraries import MissingLibraryError
 _LINES = 10  # of progress, where there is no terminal
 
 
-@dataclass(frozen=True)
-class LookOptions:
-    """What is looked at, and what is written of it.
-
-    Attributes:
-        config: a config file; ``cfg_options`` are settings that it gets.
-        checkpoint: file or address of its weights.
-        images: files and folders; none with ``split``.
-        split: ``'train'``, ``'val'`` or ``'test'`` of the config.
-        out: folder to write.
-        limit: most images to use, spread evenly.
-        batch: images of one size that the model gets at once.
-        level: index of the attention's level; None is the mean of all.
-        range: ends of the colours of mean and samples, see ``ResultWriter``.
-        score: least score of boxes that count as found.
-        right_from, page_images: what ``ResultWriter`` takes.
-        sheet: number of images in one picture; None draws none.
-        device: device that the model runs on.
-        seed: start of the samples.
-        source: what the maps are, as ``read_source`` takes it.
-    """
-
-    config: str
-    cfg_options: Sequence[str]
-    checkpoint: str
-    images: Sequence[Path]
-    split: str | None
-    out: Path
-    limit: int | None
-    batch: int
-    level: int | None
-    range: tuple[float, float] | None
-    score: float
-    right_from: float
-    page_images: int
-    sheet: int | None
-    device: str
-    seed: int
-    source: str
-
-
-def look(options: LookOptions) -> int:
-    """Do as the options say; 1 if some images could not be used.
+def look(options: Namespace) -> int:
+    """Look as the program's options say; 1 if some images could not be used.
 
     Raises:
         UsageError: an option that does not fit the others, the config or the machine.
@@ -116,7 +75,7 @@ def look(options: LookOptions) -> int:
     return int(bool(writer.failures))
 
 
-def _check(options: LookOptions) -> None:
+def _check(options: Namespace) -> None:
     if bool(options.images) == (options.split is not None):
         raise UsageError('give either images or folders, or --split')
     for path in options.images:
@@ -130,25 +89,25 @@ def _check(options: LookOptions) -> None:
         raise UsageError(f'--range LOW must be less than HIGH, got {options.range}')
 
 
-def _build(options: LookOptions) -> AttentionInferencer:
+def _build(options: Namespace) -> AttentionInferencer:
     cfg = load_config(options.config, options.cfg_options)
     toolkit_of(cfg)
     if cfg.get('test_dataloader') is None:
         raise UsageError(
             f'config {options.config} has no test_dataloader, whose pipeline is needed'
         )
-    _check_device(options.device)
+    try:  # before anything is loaded
+        torch.empty(1, device=options.device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition('\n')[0]
+        raise UsageError(
+            f'--device {options.device} cannot be used here, take cpu: {reason}'
+        ) from error
     level = 'mean' if options.level is None else options.level
+    maps = dict(level=level, min_score=options.score, source=options.source)
     try:
         with explained(cfg):
-            return AttentionInferencer(
-                cfg,
-                options.checkpoint,
-                options.device,
-                level=level,
-                min_score=options.score,
-                source=options.source,
-            )
+            return AttentionInferencer(cfg, options.checkpoint, options.device, **maps)
     except CheckpointError:
         raise
     # No such source, or a part that cannot be built.
@@ -156,22 +115,7 @@ def _build(options: LookOptions) -> AttentionInferencer:
         raise UsageError(f'{options.config}: {error}') from error
 
 
-def _check_device(name: str) -> None:
-    """Check that a tensor can be made there, before anything is loaded.
-
-    Raises:
-        UsageError: there is no such device, or it cannot be used.
-    """
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition('\n')[0]
-        raise UsageError(
-            f'--device {name} cannot be used here, take cpu: {reason}'
-        ) from error
-
-
-def _items(inferencer: AttentionInferencer, options: LookOptions) -> list[Item]:
+def _items(inferencer: AttentionInferencer, options: Namespace) -> list[Item]:
     if options.split is None:
         return inferencer.items(options.images)
     try:

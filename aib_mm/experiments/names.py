@@ -1,33 +1,25 @@
 """What users say of configs by their names: titles of rows, maps."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from aib_mm.errors import UsageError
 
 
-def read_pairs(
-    option: str, form: str, texts: Sequence[str], names: Collection[str]
-) -> dict[str, str]:
-    """Values by the config's name.
+def read_titles(texts: Sequence[str], titles: Mapping[str, str]) -> dict[str, str]:
+    """Titles by the config's name, those that ``--title`` gives in place of others.
 
     Args:
-        option: name of the option, for messages.
-        form: form of its texts, such as ``NAME=TITLE``.
-        texts: texts as given.
-        names: names of the configs.
+        texts: texts ``NAME=TITLE``, as given.
+        titles: title of every config that has none of its own.
 
     Raises:
         UsageError: a text of another form, or with an unknown name.
     """
-    pairs = {}
+    found = dict(titles)
     for text in texts:
-        name, sign, value = text.partition('=')
-        if not sign or name not in names:
-            raise UsageError(
-                f'{option} takes {form} with NAME one of {list(names)}, got {text!r}'
-            )
-        pairs[name] = value
-    return pairs
+        name, title = _pair('--title', 'NAME=TITLE', text, titles)
+        found[name] = title
+    return found
 
 
 def chosen(
@@ -46,7 +38,16 @@ def chosen(
     own: dict[str, list[str]] = {name: [] for name in names}
     for text in texts:
         if '=' in text:
-            ((name, value),) = read_pairs(option, 'NAME=VALUE', [text], names).items()
+            name, value = _pair(option, 'NAME=VALUE', text, names)
             own[name].append(value)
     shared = [text for text in texts if '=' not in text]
     return {name: values or shared for name, values in own.items()}
+
+
+def _pair(option: str, form: str, text: str, names: Collection[str]) -> tuple[str, str]:
+    name, sign, value = text.partition('=')
+    if not sign or name not in names:
+        raise UsageError(
+            f'{option} takes {form} with NAME one of {list(names)}, got {text!r}'
+        )
+    return name, value

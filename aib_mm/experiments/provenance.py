@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,6 @@ def machine_line() -> str:
 def _cpu_name() -> str:
     """The processor as the system names it."""
     facts = Path('/proc/cpuinfo')
-    if facts.is_file():
-        for line in facts.read_text(encoding='utf-8').splitlines():
-            key, _, value = line.partition(':')
-            if key.strip() == 'model name':
-                return value.strip()
-    return platform.machine()
+    text = facts.read_text(encoding='utf-8') if facts.is_file() else ''
+    found = re.search(r'^model name\s*:(.*)$', text, re.MULTILINE)
+    return found[1].strip() if found else platform.machine()

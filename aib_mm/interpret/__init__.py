@@ -1,7 +1,7 @@
 """Looking at attention: recording it, measuring where it lies, and drawing it."""
 
 from aib_mm.entropy import mutual_information, predictive_entropy
-from aib_mm.interpret.draw.overlay import colorize, draw_boxes, overlay
+from aib_mm.interpret.draw.pictures import colorize, draw_boxes, overlay
 from aib_mm.interpret.draw.visualization import AttentionVisualizationHook
 from aib_mm.interpret.measure.consistency import (
     consistency_area,
@@ -20,10 +20,17 @@ from aib_mm.interpret.measure.localization import (
     dilate,
     pointing_game,
 )
-from aib_mm.interpret.measure.metrics import AttentionLocalization, LatentInformation
-from aib_mm.interpret.measure.samples_drawn import SamplesDrawn
+from aib_mm.interpret.measure.metrics import (
+    AttentionLocalization,
+    LatentInformation,
+    SamplesDrawn,
+)
 from aib_mm.interpret.measure.uncertainty import PredictionUncertainty
-from aib_mm.interpret.record.fields import AttentionFieldsHook, combine_levels
+from aib_mm.interpret.record.fields import (
+    AttentionFieldsHook,
+    combine_bits,
+    combine_levels,
+)
 from aib_mm.interpret.record.geometry import boxes_mask, map_on_image, resize_map
 from aib_mm.interpret.record.information import information_of_images, record_latents
 from aib_mm.interpret.record.recording import record_attention
@@ -40,6 +47,7 @@ __all__ = [
     'attention_iou',
     'boxes_mask',
     'colorize',
+    'combine_bits',
     'combine_levels',
     'consistency_area',
     'consistency_curve',

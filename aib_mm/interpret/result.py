@@ -17,15 +17,35 @@ from torch import Tensor
 from aib_mm.errors import InferenceError
 from aib_mm.features import AttentionMaps
 from aib_mm.interpret.measure.consistency import map_similarity
-from aib_mm.interpret.record.fields import combine_levels
+from aib_mm.interpret.record.fields import combine_bits, combine_levels
 from aib_mm.interpret.record.geometry import map_on_image
 from aib_mm.interpret.record.information import Information
-from aib_mm.interpret.record.outcome import Outcome
 from aib_mm.interpret.record.recording import AttentionRecord
 from aib_mm.interpret.record.windows import Windows, whole_levels
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A prediction, beside the truth where that is known.
+
+    Attributes:
+        predicted: the classes found, the first is the surest or largest.
+        true: the classes that are there, None where unknown.
+        quality: in [0, 1]: whether the class is right; F1 of the boxes (same class,
+            IoU of at least 0.5); mean IoU over the classes of the image. None without
+            truth.
+        entropy: doubt of the prediction in nats: about the class; mean over boxes,
+            about being there or not; mean over pixels, about the class. None where
+            nothing is predicted.
+    """
+
+    predicted: tuple[int, ...]
+    true: tuple[int, ...] | None = None
+    quality: float | None = None
+    entropy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +130,8 @@ class AttentionResult:
         for axis, (title, (values, colors)) in zip(axes[1:], maps.items(), strict=True):
             drawn = axis.imshow(values, cmap=colors, alpha=0.6)
             axis.set_title(title, fontsize=9)
-            figure.colorbar(drawn, ax=axis, location='bottom')
+            bar = figure.colorbar(drawn, ax=axis, location='bottom')
+            bar.ax.locator_params('x', nbins=4)  # close values have long labels
         return figure
 
     @property
@@ -135,11 +156,8 @@ class AttentionResult:
         One level's, the finest unless another was asked for: the mean of anchors is not
         an anchor.
         """
-        placed = [
-            self._place(sample[0], smooth=not self.quantized)
-            for sample in self._sampled.samples
-        ]
-        return np.stack(placed)
+        smooth = not self.quantized
+        return np.stack([self._place(one[0], smooth) for one in self._sampled.samples])
 
     @property
     def quantized(self) -> bool:
@@ -176,6 +194,13 @@ class AttentionResult:
     def information(self) -> 'PlacedInformation | None':
         """What the latents tell, in bits, of what lies on the image."""
         return place_information(self.latent, self.prediction.metainfo, self.frame)
+
+    @cached_property
+    def passed(self) -> 'PlacedInformation | None':
+        """Bits that the map lets through; None where the neck does not report them."""
+        bits = combine_bits(self.levels, self.level)
+        found = None if bits is None else Information(bits[0, 0])
+        return place_information(found, self.prediction.metainfo, self.frame)
 
     @property
     def _sampled(self) -> AttentionMaps:
@@ -287,11 +312,7 @@ def levels_of(
 
 def of_image(maps: AttentionMaps, i: int) -> AttentionMaps:
     """One image of a batch, as a batch of one, on the CPU; all but indices float32."""
-
-    def take(values: Tensor | None) -> Tensor | None:
-        if values is None:
-            return None
-        taken = values[..., i : i + 1, :, :, :].cpu()
-        return taken.float() if taken.is_floating_point() else taken
-
-    return AttentionMaps._make(map(take, maps))
+    parts = [None if x is None else x[..., i : i + 1, :, :, :].cpu() for x in maps]
+    return AttentionMaps._make(
+        x.float() if x is not None and x.is_floating_point() else x for x in parts
+    )

@@ -20,20 +20,15 @@ _HEADS = {
 }
 
 
-def switches(model: ConfigDict, bottleneck: bool) -> list[tuple[dict[str, Any], str]]:
-    """No setting is known that would make a backbone of this host give maps."""
-    return []
-
-
 def latent_head(
-    model: ConfigDict, channels: int, aib_loss: dict[str, Any] | None
+    model: ConfigDict, channels: int, loss: dict[str, Any]
 ) -> dict[str, Any]:
     """Changes of ``model`` that put one of our heads in the place of the host's.
 
     Args:
         model: config of the host's model.
         channels: channels of the attended features, which change nothing here.
-        aib_loss: config of ``AIBLoss``; None is the default.
+        loss: the head's ``aib_loss``, if it is another than the default.
 
     Raises:
         UsageError: the head is none of those that ours replace.
@@ -45,10 +40,7 @@ def latent_head(
             '--bottleneck out to keep that head, or put GaussianDecodeHead before it '
             '(docs/segmentation.md)'
         )
-    changed: dict[str, Any] = dict(type=_HEADS[kind])
-    if aib_loss:
-        changed['aib_loss'] = aib_loss
-    return dict(decode_head=changed)
+    return dict(decode_head=dict(type=_HEADS[kind], **loss))
 
 
 def keep_levels(

@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
 from mmseg.evaluation.metrics import IoUMetric
 from mmseg.structures import SegDataSample
 from mmseg.visualization import SegLocalVisualizer
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aib_mm.entropy import binary_entropy
-from aib_mm.interpret.record.outcome import Outcome
+from aib_mm.entropy import binary_entropy, entropy
+from aib_mm.interpret.result import Outcome
 
 NEEDS_WHOLE_IMAGE = True
 #: One number for each class and pixel.
@@ -38,21 +37,18 @@ def read(
     sample: SegDataSample, min_score: float, model: nn.Module | None = None
 ) -> Outcome:
     """The classes by the pixels they have, and the mean IoU of those in the image."""
-    labels = sample.pred_sem_seg.data
-    logits = sample.seg_logits.data
-    entropy = _entropy(logits)
-    predicted = _by_area(labels)
+    labels, logits = sample.pred_sem_seg.data, sample.seg_logits.data
+    predicted, doubt = _by_area(labels), _entropy(logits)
     if 'gt_sem_seg' not in sample:
-        return Outcome(predicted, entropy=entropy)
+        return Outcome(predicted, entropy=doubt)
     truth = sample.gt_sem_seg.data.to(labels.device)
     true = tuple(label for label in _by_area(truth) if label != IGNORED)
-    areas = IoUMetric.intersect_and_union(
+    shared, either, *_ = IoUMetric.intersect_and_union(
         labels.squeeze(0), truth.squeeze(0), max(len(logits), 2), IGNORED
     )
-    shared, either = areas[0], areas[1]
     there = either > 0
     ious = shared[there] / either[there]
-    return Outcome(predicted, true, ious.mean().item() if len(ious) else None, entropy)
+    return Outcome(predicted, true, ious.mean().item() if len(ious) else None, doubt)
 
 
 def scores(
@@ -89,8 +85,7 @@ def _entropy(logits: Tensor) -> float:
     """
     if len(logits) == 1:
         return binary_entropy(logits).mean().item()
-    logs = F.log_softmax(logits, dim=0)
-    return -(logs.exp() * logs).sum(dim=0).mean().item()
+    return entropy(logits.softmax(dim=0).movedim(0, -1)).mean().item()
 
 
 def _score(logits: Tensor, labels: Tensor) -> Tensor | None:

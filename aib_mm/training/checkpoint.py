@@ -12,9 +12,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable, Collection
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlparse
@@ -31,8 +29,6 @@ from torch import hub, serialization
 RESUME_KEYS = ('meta', 'state_dict', 'message_hub', 'optimizer')
 #: File of a work folder in which mmengine names the latest checkpoint.
 POINTER = 'last_checkpoint'
-#: numpy 1 and numpy 2 write different names for the same functions.
-_NUMPY_MODULES = ('numpy.core.multiarray', 'numpy._core.multiarray')
 _DTYPE_CODES = np.typecodes['AllInteger'] + np.typecodes['AllFloat'] + '?US'
 
 
@@ -64,29 +60,18 @@ def _attribute(owner: Any, name: str) -> Callable:
     )
 
 
-def _multiarray() -> ModuleType:
-    try:
-        return import_module('numpy._core.multiarray')
-    except ImportError:
-        return import_module('numpy.core.multiarray')
-
-
 def _safe_globals() -> list[Any]:
     """What mmengine's checkpoints name, as ``add_safe_globals`` wants it."""
+    makers: list[Any] = [one.__reduce__()[0] for one in (np.zeros(0), np.float64(0))]
+    # numpy 1 and numpy 2 write different names for the same functions.
     functions = [
-        (getattr(_multiarray(), name), f'{module}.{name}')
-        for module in _NUMPY_MODULES
-        for name in ('_reconstruct', 'scalar')
+        (maker, f'numpy.{core}.multiarray.{maker.__name__}')
+        for maker in makers
+        for core in ('core', '_core')
     ]
-    dtype_classes = {type(np.dtype(code)) for code in _DTYPE_CODES}
-    return [
-        *_attributes(),
-        (_attribute, 'builtins.getattr'),
-        *functions,
-        np.ndarray,
-        np.dtype,
-        *dtype_classes,
-    ]
+    dtypes = {type(np.dtype(code)) for code in _DTYPE_CODES}
+    named = [(_attribute, 'builtins.getattr'), *functions]
+    return [*_attributes(), *named, np.ndarray, np.dtype, *dtypes]
 
 
 def allow_mmengine_checkpoints() -> None:
@@ -243,7 +228,10 @@ def _read(file: Path) -> Any:
 
 def _unreadable(file: Path, error: Exception) -> str:
     name, size = f'checkpoint {file}', _size(file)
-    refused = _refused_globals(file)
+    try:
+        refused = sorted(serialization.get_unsafe_globals_in_checkpoint(file))
+    except Exception:  # not a zip file, or one cut short: there is nothing to list
+        refused = []
     if refused:
         return (
             f'{name} names {", ".join(refused)}, which the safe loader does not allow '
@@ -262,10 +250,3 @@ def _unreadable(file: Path, error: Exception) -> str:
 
 def _size(file: Path) -> str:
     return f'{file.stat().st_size:,} bytes'
-
-
-def _refused_globals(file: Path) -> list[str]:
-    try:
-        return sorted(serialization.get_unsafe_globals_in_checkpoint(file))
-    except Exception:  # not a zip file, or one cut short: there is nothing to list
-        return []

@@ -43,10 +43,8 @@ class CheckpointFitHook(Hook):
         model = unwrapped(runner.model)
         if isinstance(model, BaseTTAModel):
             model = model.module
-        weights = checkpoint.get('state_dict', checkpoint)
-        report = compare_keys(model, weights)
         check_fit(
-            report,
+            compare_keys(model, checkpoint.get('state_dict', checkpoint)),
             model,
             self.checkpoint,
             allow_missing=self.allow_missing,
@@ -75,31 +73,24 @@ def check_fit(
         CheckpointError: names some of what is missing or of another shape.
     """
     name = type(model).__name__
-    shapes = [
-        f'{one.key} {list(one.checkpoint)} for {list(one.model)}'
+    lacking = {
+        one.key: f'{one.key} {list(one.checkpoint)} for {list(one.model)}'
         for one in (*report.mismatched, *report.predictor)
-    ]
-    lacking = [*shapes, *report.missing, *report.new]
-    total = sum(isinstance(value, Tensor) for value in model.state_dict().values())
-    if lacking and (not allow_missing or _nothing_fits(report, model)):
+    }
+    lacking.update({key: key for key in (*report.missing, *report.new)})
+    nothing_fits = lacking.keys() >= dict(model.named_parameters()).keys()
+    if lacking and (nothing_fits or not allow_missing):
+        total = sum(isinstance(value, Tensor) for value in model.state_dict().values())
+        some = _some([*lacking.values()])
         raise CheckpointError(
             f'checkpoint {checkpoint} is not of this {name}: {len(lacking)} of its '
-            f'{total} weights are missing or of another shape ({_some(lacking)}), and '
-            f'would stay random; {remedy}'
+            f'{total} weights are missing or of another shape ({some}), and would stay '
+            f'random; {remedy}'
         )
     if report.unexpected:
-        print_log(
-            f'checkpoint {checkpoint} has {len(report.unexpected)} weights that {name} '
-            f'does not: {_some(report.unexpected)}',
-            logger='current',
-            level=logging.WARNING,
-        )
-
-
-def _nothing_fits(report: KeyReport, model: nn.Module) -> bool:
-    shapes = (*report.mismatched, *report.predictor)
-    lacking = {*report.new, *report.missing, *(one.key for one in shapes)}
-    return lacking.issuperset(name for name, _ in model.named_parameters())
+        text = f'checkpoint {checkpoint} has {len(report.unexpected)} weights that '
+        text += f'{name} does not: {_some(report.unexpected)}'
+        print_log(text, logger='current', level=logging.WARNING)
 
 
 def _some(keys: Any) -> str:

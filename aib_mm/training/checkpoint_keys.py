@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -61,11 +61,19 @@ def compare_keys(model: nn.Module, state_dict: Mapping[str, Any]) -> KeyReport:
     model = copy.deepcopy(model)
     found = _as_loaded(model, state_dict)
     wanted = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
-    absent = [key for key in wanted if key not in found and not _is_counter(key)]
+    # Batches that a BatchNorm has seen: mmengine's loader does not ask for them either.
+    absent = [
+        key
+        for key in wanted
+        if key not in found and not key.endswith('num_batches_tracked')
+    ]
+    declared = [
+        f'{name}.{child}' if name else child
+        for name, module in model.named_modules(remove_duplicate=False)
+        for child in getattr(type(module), 'vanilla_lacks', ())
+    ]
     additions = [
-        child
-        for child in _declared(model)
-        if not any(_is_of(key, child) for key in found)
+        child for child in declared if not any(_is_of(key, child) for key in found)
     ]
     new = [key for key in absent if any(_is_of(key, child) for child in additions)]
     mismatched = [
@@ -123,13 +131,6 @@ def _as_loaded(model: nn.Module, state_dict: Mapping[str, Any]) -> dict[str, Ten
     return found
 
 
-def _declared(model: nn.Module) -> Iterator[str]:
-    """Full names of the children that classes of the model declare as additions."""
-    for name, module in model.named_modules(remove_duplicate=False):
-        for child in getattr(type(module), 'vanilla_lacks', ()):
-            yield f'{name}.{child}' if name else child
-
-
 def _of_other_classes(
     model: nn.Module, mismatched: Sequence[Mismatch]
 ) -> list[Mismatch]:
@@ -139,6 +140,7 @@ def _of_other_classes(
     beside others, has one class whatever the data.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
+    layers = nn.Linear | nn.Conv2d
     known = {name: getattr(m, 'num_classes', None) for name, m in modules.items()}
     counts = {name: n for name, n in known.items() if isinstance(n, int) and n > 0}
     fewest = 2 if max(counts.values(), default=1) > 1 else 1
@@ -150,14 +152,10 @@ def _of_other_classes(
         one
         for head, ones in by_head.items()
         if counts.get(head, 0) >= fewest
-        and all(isinstance(_layer(modules, o), nn.Linear | nn.Conv2d) for o in ones)
+        and all(isinstance(modules[o.key.rpartition('.')[0]], layers) for o in ones)
         and set.intersection(*(_classes_of(o, counts[head]) for o in ones))
         for one in ones
     ]
-
-
-def _layer(modules: Mapping[str, nn.Module], one: Mismatch) -> nn.Module:
-    return modules[one.key.rpartition('.')[0]]
 
 
 def _classes_of(one: Mismatch, num_classes: int) -> set[int]:
@@ -178,8 +176,3 @@ def _classes_of(one: Mismatch, num_classes: int) -> set[int]:
 
 def _is_of(key: str, child: str) -> bool:
     return key == child or key.startswith(f'{child}.')
-
-
-def _is_counter(key: str) -> bool:
-    """Batches seen by a BatchNorm, which mmengine's loader does not ask for either."""
-    return key.endswith('num_batches_tracked')

@@ -15,8 +15,9 @@ from typing import Any
 from mmengine.logging import print_log
 
 from aib_mm.errors import DataError
+from aib_mm.training.damaged_data import first_few
 
-_NAMED = 20  # entries or names listed one by one
+_NAMED = 20  # entries listed one by one
 _LISTS = ('images', 'annotations', 'categories')
 
 
@@ -208,11 +209,7 @@ def _is_unused(box: list[float], image: dict) -> bool:
 
 
 def _check_names(path: str | Path, names: list[str], classes: Sequence[str]) -> None:
-    """Compare the categories' names with the classes; mmdet drops what differs.
-
-    Raises:
-        DataError: no name is that of a class.
-    """
+    """Compare the categories' names with the classes; mmdet drops what differs."""
     if isinstance(classes, str):
         raise DataError(
             f'the classes of the data set of {path} are one text, {classes!r}: write '
@@ -220,7 +217,8 @@ def _check_names(path: str | Path, names: list[str], classes: Sequence[str]) -> 
         )
     both = [name for name in names if name in classes]
     differ = (
-        f'names in {path}: {_some(names)}; classes of the data set: {_some(classes)}'
+        f'names in {path}: {first_few(names) or "none"}; classes of the data set: '
+        f'{first_few(classes) or "none"}'
     )
     if not both:
         raise DataError(
@@ -235,15 +233,9 @@ def _check_names(path: str | Path, names: list[str], classes: Sequence[str]) -> 
         if found != wanted
     ]
     if moved:
-        differ += f'; {_some(moved)}'
+        differ += f'; {first_few(moved)}'
     if set(names) != set(classes) or moved:
         _log(f'{len(both)} of {len(classes)} classes are among the {differ}')
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few, and how many there are."""
-    more = [f'… ({len(names)} in all)'] if len(names) > _NAMED else []
-    return ', '.join([*map(str, names[:_NAMED]), *more]) or 'none'
 
 
 def _listed(problems: list[str]) -> str:

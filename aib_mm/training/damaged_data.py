@@ -82,7 +82,8 @@ class CheckSample:
         if damage not in self._skipped:
             self._skipped.add(damage)
             number = f'{len(self._skipped)} of this process'
-            _log(f'CheckSample: skipped damaged sample {number}: {damage}')
+            text = f'CheckSample: skipped damaged sample {number}: {damage}'
+            print_log(text, logger='current', level=logging.WARNING)
         return None
 
     def __repr__(self) -> str:
@@ -191,12 +192,15 @@ def _present(mask: np.ndarray) -> np.ndarray:
 def _values(pixels: np.ndarray) -> str:
     """The first values of a mask, or colours, and how many there are."""
     if pixels.ndim == 2:
-        found = _present(pixels).tolist()
-    else:
-        colours = np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)
-        found = [tuple(colour) for colour in colours.tolist()]
-    more = f', … ({len(found)} in all)' * (len(found) > _SHOWN)
-    return ', '.join(map(str, found[:_SHOWN])) + more
+        return first_few(_present(pixels).tolist(), _SHOWN)
+    colours = np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)
+    return first_few([tuple(colour) for colour in colours.tolist()], _SHOWN)
+
+
+def first_few(values: Sequence[Any], most: int = 20) -> str:
+    """The first values of some, and how many there are if not all are shown."""
+    more = [f'… ({len(values)} in all)'] if len(values) > most else []
+    return ', '.join([*map(str, values[:most]), *more])
 
 
 def _name(results: dict) -> str:
@@ -253,9 +257,7 @@ def _check_mask(image: Image.Image) -> None:
 
 
 def _ends_well(path: Path, kind: str | None) -> bool:
-    ending = _ENDINGS.get(kind or '')
-    if ending is None:
-        return True
+    ending = _ENDINGS.get(kind or '', b'')
     with path.open('rb') as file:
         file.seek(-min(len(ending), path.stat().st_size), 2)
         return file.read() == ending
@@ -271,7 +273,3 @@ def _box_damage(box: Any) -> str | None:
     if values[2] < values[0] or values[3] < values[1]:
         return f'its box {values} ends before it begins'
     return None
-
-
-def _log(message: str) -> None:
-    print_log(message, logger='current', level=logging.WARNING)

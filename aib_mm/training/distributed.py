@@ -16,6 +16,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from torch import distributed
 
+from aib_mm.errors import choose
+from aib_mm.utils.configs import walk
+
 #: Per launcher: the variables that hold rank, number of processes and local rank.
 _LAUNCHER_VARIABLES = {
     'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
@@ -55,16 +58,14 @@ def prepare_cpu_distributed(cfg: Config, launcher: str) -> bool:
         ValueError: unknown launcher.
         RuntimeError: a variable that the launcher should have set is missing.
     """
-    if launcher == 'none':
-        return False
-    if launcher not in _LAUNCHER_VARIABLES:
-        allowed = ['none', *_LAUNCHER_VARIABLES]
-        raise ValueError(f'launcher must be one of {allowed}, got {launcher!r}')
-    if get_device() != 'cpu':
+    choose('launcher', launcher, ['none', *_LAUNCHER_VARIABLES])
+    if launcher == 'none' or get_device() != 'cpu':
         return False
     if not distributed.is_initialized():
         os.environ.update(_rendezvous(launcher))
-        distributed.init_process_group('gloo', **_timeout(cfg))
+        seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+        timeout = None if seconds is None else datetime.timedelta(seconds=seconds)
+        distributed.init_process_group('gloo', timeout=timeout)
     cfg.launcher = launcher
     cfg.model_wrapper_cfg = _cpu_wrapper(cfg)
     cfg.sync_bn = None
@@ -110,18 +111,8 @@ def _rendezvous(launcher: str) -> dict[str, str]:
 
 
 def _first_slurm_host() -> str:
-    hosts = subprocess.run(
-        ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return hosts.stdout.split()[0]
-
-
-def _timeout(cfg: Config) -> dict[str, Any]:
-    seconds = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
-    return {} if seconds is None else {'timeout': datetime.timedelta(seconds=seconds)}
+    command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+    return subprocess.check_output(command, text=True).split()[0]
 
 
 def _cpu_wrapper(cfg: Config) -> ConfigDict:
@@ -141,12 +132,8 @@ def _cpu_wrapper(cfg: Config) -> ConfigDict:
 
 def _replace_sync_bn(node: Any) -> int:
     """Turn every SyncBN into BN below ``node``; returns how many."""
-    if isinstance(node, list | tuple):
-        return sum(_replace_sync_bn(child) for child in node)
-    if not isinstance(node, dict):
-        return 0
-    count = sum(_replace_sync_bn(child) for child in node.values())
-    if node.get('type') in _SYNC_NORMS:
-        node['type'] = 'BN'
-        count += 1
-    return count
+    parts = [part for _, part in walk(node) if isinstance(part, dict)]
+    norms = [part for part in parts if part.get('type') in _SYNC_NORMS]
+    for norm in norms:
+        norm['type'] = 'BN'
+    return len(norms)

@@ -1,7 +1,7 @@
 """Stop a training whose loss is not finite, before it spoils the weights."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -54,39 +54,10 @@ class NonFiniteLossHook(Hook):
 
     def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         if checkpoint_due(runner):
-            self._look_at_weights(runner)
+            self.after_train_epoch(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        self._look_at_weights(runner)
-
-    def before_val(self, runner: Runner) -> None:
-        if self._handle is not None:  # else it is a validation without training
-            self._look_at_weights(runner)
-
-    def _look(self, model: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
-        if not model.training or kwargs.get('mode') != 'loss':
-            return
-        given = {**dict(zip(('inputs', 'data_samples'), args, strict=False)), **kwargs}
-        samples = given.get('data_samples')
-        inputs = given.get('inputs')
-        if output is None:  # the forward pass raised an error, which goes on its way
-            print_log(
-                f'the forward pass of iteration {self._iteration} failed with '
-                f'{", ".join(image_names(samples))}',
-                logger='current',
-                level=logging.ERROR,
-            )
-            return
-        broken = non_finite_losses(output) if isinstance(output, dict) else []
-        problem = ''
-        if broken:
-            problem = (
-                f'{", ".join(broken)} in iteration {self._iteration}, with '
-                f'{", ".join(image_names(samples, inputs))}'
-            )
-        _stop_together(problem)
-
-    def _look_at_weights(self, runner: Runner) -> None:
+        """Look at the weights, which a checkpoint may be saved with."""
         parameters = dict(unwrapped(runner.model).named_parameters())
         broken = [name for name, value in parameters.items() if not _is_finite(value)]
         problem = ''
@@ -98,25 +69,43 @@ class NonFiniteLossHook(Hook):
             )
         _stop_together(problem)
 
+    def before_val(self, runner: Runner) -> None:
+        if self._handle is not None:  # else it is a validation without training
+            self.after_train_epoch(runner)
+
+    def _look(self, model: nn.Module, args: tuple, kwargs: dict, output: Any) -> None:
+        if not model.training or kwargs.get('mode') != 'loss':
+            return
+        given = {**dict(zip(('inputs', 'data_samples'), args, strict=False)), **kwargs}
+        samples = given.get('data_samples')
+        inputs = given.get('inputs')
+        if output is None:  # the forward pass raised an error, which goes on its way
+            text = f'the forward pass of iteration {self._iteration} failed with '
+            text += ', '.join(image_names(samples))
+            print_log(text, logger='current', level=logging.ERROR)
+            return
+        broken = non_finite_losses(output) if isinstance(output, dict) else []
+        problem = ', '.join(broken)
+        if broken:
+            problem += f' in iteration {self._iteration}, with '
+            problem += ', '.join(image_names(samples, inputs))
+        _stop_together(problem)
+
 
 def non_finite_losses(losses: dict[str, Any]) -> list[str]:
     """Components that are NaN or infinite, as ``'loss_cls[1] is nan'``."""
+    parts: dict[str, Tensor] = {}
+    # What the Runner sums: every tensor, or list of them, under a key with "loss".
+    for name in (name for name in losses if 'loss' in name):
+        if isinstance(losses[name], Tensor):
+            parts[name] = losses[name]
+        else:
+            parts.update({f'{name}[{i}]': one for i, one in enumerate(losses[name])})
     return [
         f'{name} is {value.detach().float().mean().item()}'
-        for name, value in _components(losses)
+        for name, value in parts.items()
         if not _is_finite(value)
     ]
-
-
-def _components(losses: dict[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    """What the Runner sums: every tensor, or list of them, under a key with "loss"."""
-    for name, value in losses.items():
-        if 'loss' not in name:
-            continue
-        if isinstance(value, Tensor):
-            yield name, value
-        else:
-            yield from ((f'{name}[{i}]', part) for i, part in enumerate(value))
 
 
 def _is_finite(value: Tensor) -> bool:

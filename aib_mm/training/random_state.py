@@ -14,12 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import (
-    all_gather_object,
-    get_rank,
-    get_world_size,
-    is_main_process,
-)
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import DistSamplerSeedHook, Hook
 from mmengine.logging import print_log
 from mmengine.registry import FUNCTIONS, HOOKS
@@ -92,19 +87,12 @@ class RankSeedHook(Hook):
     _seeded = False
 
     def before_train(self, runner: Runner) -> None:
-        self._seed_apart(runner)
-
-    def before_val(self, runner: Runner) -> None:
-        self._seed_apart(runner)
-
-    def before_test(self, runner: Runner) -> None:
-        self._seed_apart(runner)
-
-    def _seed_apart(self, runner: Runner) -> None:
         """Seed once: a validation does not interrupt the numbers of the training."""
         if not self._seeded and get_world_size() > 1:
             set_random_seed(process_seed(runner.seed, get_rank()))
         self._seeded = True
+
+    before_val = before_test = before_train
 
 
 @HOOKS.register_module(name=DistSamplerSeedHook.__name__, force=True)
@@ -159,12 +147,9 @@ class RandomStateHook(Hook):
             lost += _lost_on_resuming(runner, **self._loaded)
         # With diff_rank_seed the seeds of other processes than the first are others.
         if lost and is_main_process():
-            print_log(
-                'RandomStateHook: a resumed training is not exactly the one without '
-                f'interruption: {"; ".join(lost)}',
-                logger='current',
-                level=logging.WARNING,
-            )
+            text = 'RandomStateHook: a resumed training is not exactly the one without '
+            text += f'interruption: {"; ".join(lost)}'
+            print_log(text, logger='current', level=logging.WARNING)
 
     def before_train_epoch(self, runner: Runner) -> None:
         loaded, self._loaded = self._loaded, None
@@ -190,13 +175,17 @@ class RandomStateHook(Hook):
 
     def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         if checkpoint_due(runner):
-            self._collect()
+            self.after_train_epoch(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        self._collect()
+        """Note the state of every process, which a checkpoint may be saved with."""
+        if self._loader is not None:  # else it is a validation without training
+            state = random_state()
+            state['loader'] = self._loader.generator.get_state()
+            self._states = all_gather_object(state)
 
     def before_val(self, runner: Runner) -> None:
-        self._collect()
+        self.after_train_epoch(runner)
         self._before_val = random_state()
 
     def after_val(self, runner: Runner) -> None:
@@ -209,15 +198,9 @@ class RandomStateHook(Hook):
     ) -> None:
         # Only the first process comes here: it cannot ask the others now.
         if get_world_size() == 1 and self._before_val is None:
-            self._collect()
+            self.after_train_epoch(runner)
         if self._states is not None:
             checkpoint[KEY] = self._states
-
-    def _collect(self) -> None:
-        if self._loader is not None:  # else it is a validation without training
-            state = random_state()
-            state['loader'] = self._loader.generator.get_state()
-            self._states = all_gather_object(state)
 
 
 class _ResumedBatches:

@@ -77,10 +77,8 @@ def apply_settings(
             raise UsageError(f'config {cfg.filename} has no {key}: {purpose} needs it')
     os.environ.setdefault('LOCAL_RANK', str(settings.local_rank))
     cfg.launcher = settings.launcher
-    if settings.work_dir is not None:
-        cfg.work_dir = settings.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = os.path.join('./work_dirs', Path(cfg.filename).stem)
+    of_config = cfg.get('work_dir') or f'./work_dirs/{Path(cfg.filename).stem}'
+    cfg.work_dir = settings.work_dir or of_config
     randomness = dict(cfg.get('randomness') or {})
     if settings.seed is not None:
         randomness['seed'] = settings.seed
@@ -130,7 +128,9 @@ def configure_test(
         raise UsageError(f'--out-item {out_item} needs --out FILE')
     if out is not None:
         metrics = out_item == 'metrics'
-        _check_out(out, _METRIC_SUFFIXES if metrics else toolkit.out_suffixes)
+        allowed = _METRIC_SUFFIXES if metrics else toolkit.out_suffixes
+        if allowed and not out.endswith(allowed):  # it would fail after the test
+            raise UsageError(f'--out {out} must end in one of {", ".join(allowed)}')
         if not metrics:
             toolkit.save_predictions(cfg, out)
     defaults = dict(toolkit.loader_defaults)
@@ -138,12 +138,6 @@ def configure_test(
     set_loader_options(
         cfg, ['test_dataloader'], defaults=defaults, pin_memory=settings.pin_memory
     )
-
-
-def _check_out(out: str, allowed: tuple[str, ...]) -> None:
-    """Refuse before the test what would fail after it."""
-    if allowed and not out.endswith(allowed):
-        raise UsageError(f'--out {out} must end in one of {", ".join(allowed)}')
 
 
 def set_loader_options(

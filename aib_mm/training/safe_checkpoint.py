@@ -89,15 +89,7 @@ class SafeCheckpointHook(Hook):
                     part.unlink(missing_ok=True)
 
     def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
-        self._remove()
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        self._remove()
-
-    def after_val_epoch(self, runner: Runner, *_: Any, **__: Any) -> None:
-        self._remove()
-
-    def _remove(self) -> None:
+        """Remove the checkpoints that have been replaced by then."""
         for hook in self._hooks:
             waiting, hook.file_backend.waiting = hook.file_backend.waiting, []
             bests = getattr(hook, 'best_ckpt_path_dict', {}).values()
@@ -106,6 +98,8 @@ class SafeCheckpointHook(Hook):
             for path in waiting:
                 if path not in kept:
                     Path(path).unlink(missing_ok=True)
+
+    after_train_epoch = after_val_epoch = after_train_iter
 
 
 def _mend_pointer(work_dir: Path) -> None:
@@ -117,17 +111,11 @@ def _mend_pointer(work_dir: Path) -> None:
     if latest is not None:
         if latest != pointer.read_text(errors='replace').strip():
             write_atomically(pointer, latest)
-    elif not _can_be_read(named):
-        pointer.unlink()
-
-
-def _can_be_read(path: str) -> bool:
-    """Whether mmengine can go on from a file, with a new optimizer if it has none."""
-    try:
-        check_checkpoint(path)
+        return
+    try:  # mmengine goes on from bare weights too, with a new optimizer
+        check_checkpoint(named)
     except CheckpointError:
-        return False
-    return True
+        pointer.unlink()
 
 
 def checkpoint_due(runner: Runner) -> bool:

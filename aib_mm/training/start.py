@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +101,11 @@ def train_config(cfg: Config) -> None:
         if not _was_interrupted(error):
             raise
         latest = latest_checkpoint(cfg.work_dir)
-        raise KeyboardInterrupt(
-            f'at iteration {runner.iter} of {runner.max_iters}; '
-            + (
-                f'--resume goes on from {latest}'
-                if latest
-                else 'there is no checkpoint yet to go on from'
-            )
-        ) from None
+        goes_on = 'there is no checkpoint yet to go on from'
+        if latest:
+            goes_on = f'--resume goes on from {latest}'
+        at = f'at iteration {runner.iter} of {runner.max_iters}'
+        raise KeyboardInterrupt(f'{at}; {goes_on}') from None
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
@@ -181,15 +179,13 @@ def check_training_data(cfg: Config, on_damage: str) -> None:
 def _checked(dataset: Any, on_damage: str, classes: Sequence[str] | None) -> list:
     """A pipeline whose first step checks samples, and loads them for that."""
     pipeline = list(dataset['pipeline'])
-    loads = (type_name(step).startswith('Load') for step in pipeline)
-    count = next((i for i, is_load in enumerate(loads) if not is_load), len(pipeline))
-    check: dict[str, Any] = dict(type='CheckSample', on_damage=on_damage)
-    check.update(load=pipeline[:count])
+    load = [*takewhile(lambda step: type_name(step).startswith('Load'), pipeline)]
+    check: dict[str, Any] = dict(type='CheckSample', on_damage=on_damage, load=load)
     if classes is not None:
         check.update(num_classes=len(classes))
     if dataset.get('ignore_index') is not None:
         check.update(ignore_index=dataset['ignore_index'])
-    return [check, *pipeline[count:]]
+    return [check, *pipeline[len(load) :]]
 
 
 def _dataset_class(dataset: Any, cfg: Config) -> Any:

@@ -29,22 +29,15 @@ class SteadyLogHook(Hook):
         self._spoke = None
 
     def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Any = None,
+        self, runner: Runner, batch_idx: int, *_: Any, **__: Any
     ) -> None:
         """Log this iteration if it is the first, or the last line is long ago."""
-        now = time.monotonic()
+        now, logs = time.monotonic(), runner.log_processor
         is_late = self._spoke is None or now - self._spoke >= self.seconds
         if self._is_logged(runner, batch_idx):
             self._spoke = now
         elif is_late:
-            _, line = runner.log_processor.get_log_after_iter(
-                runner, batch_idx, 'train'
-            )
-            runner.logger.info(line)
+            runner.logger.info(logs.get_log_after_iter(runner, batch_idx, 'train')[1])
             self._spoke = now
 
     def _is_logged(self, runner: Runner, batch_idx: int) -> bool:

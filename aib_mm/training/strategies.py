@@ -11,6 +11,7 @@ from aib_mm.training.non_finite import NonFiniteLossHook
 from aib_mm.training.random_state import RandomStateHook
 from aib_mm.training.safe_checkpoint import SafeCheckpointHook
 from aib_mm.training.steady_log import SteadyLogHook
+from aib_mm.utils.configs import type_name
 
 #: What a training gets here whatever its config says.
 SAFEGUARDS = (RandomStateHook, SafeCheckpointHook, NonFiniteLossHook, SteadyLogHook)
@@ -44,7 +45,7 @@ def saves_folders(cfg: Config) -> bool:
 
 def safeguards(cfg: Config) -> tuple[type[Hook], ...]:
     """The hooks that this config's Runner can have; says once which it cannot."""
-    if _name(cfg, 'runner_type') != 'FlexibleRunner':
+    if not _is_flexible(cfg):
         return SAFEGUARDS
     lost = [
         'a checkpoint is not whole if the process is killed while it is written',
@@ -56,21 +57,15 @@ def safeguards(cfg: Config) -> tuple[type[Hook], ...]:
         # It lets no hook add to what it saves.
         hooks = (NonFiniteLossHook, SteadyLogHook)
         lost.append('a resumed training draws other random numbers')
-    print_log(
-        f'FlexibleRunner: its strategy writes the checkpoints: {"; ".join(lost)}',
-        logger='current',
-        level=logging.WARNING,
-    )
+    text = f'FlexibleRunner: its strategy writes the checkpoints: {"; ".join(lost)}'
+    print_log(text, logger='current', level=logging.WARNING)
     return hooks
 
 
-def _strategy(cfg: Config) -> str | None:
-    """Name of the strategy's class; None where the Runner takes no strategy."""
-    if _name(cfg, 'runner_type') != 'FlexibleRunner':
-        return None
-    return _name(cfg.get('strategy') or {}, 'type')
+def _strategy(cfg: Config) -> str:
+    """Name of the strategy's class; '' where the Runner takes no strategy."""
+    return type_name(cfg.get('strategy')) if _is_flexible(cfg) else ''
 
 
-def _name(settings: dict | Config, key: str) -> str | None:
-    value = settings.get(key)
-    return getattr(value, '__name__', value)
+def _is_flexible(cfg: Config) -> bool:
+    return type_name(dict(type=cfg.get('runner_type'))) == 'FlexibleRunner'

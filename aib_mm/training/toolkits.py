@@ -39,17 +39,39 @@ class Toolkit:
 
     Attributes:
         draw: switches the visualization hook (given as its config) on.
-        save_predictions: makes the test write its predictions to ``--out``.
-        out_suffixes: allowed endings of that ``--out``; empty for a folder.
         tta_defaults: fills in ``tta_model`` and ``tta_pipeline`` where absent.
+        dump: metric that writes predictions into a ``.pkl`` file; '' where the
+            metric of the toolkit writes masks into a folder.
         loader_defaults: what a data loader gets where its config says nothing.
     """
 
     draw: Callable[[Config, ConfigDict, Drawing], None]
-    save_predictions: Callable[[Config, str], None]
-    out_suffixes: tuple[str, ...]
     tta_defaults: Callable[[Config], None]
+    dump: str
     loader_defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def out_suffixes(self) -> tuple[str, ...]:
+        """Allowed endings of a test's ``--out``; none for a folder."""
+        return ('.pkl', '.pickle') if self.dump else ()
+
+    def save_predictions(self, cfg: Config, out: str) -> None:
+        """Make the test write its predictions to ``--out``.
+
+        Raises:
+            UsageError: the metric that would write them is not among the test's.
+        """
+        metrics = _metrics(cfg)
+        if self.dump:
+            metrics.append(ConfigDict(type=self.dump, out_file_path=out))
+            return
+        savers = [each for each in metrics if type_name(each) == 'IoUMetric']
+        if not savers:
+            raise UsageError(
+                f'--out {out}: mmseg writes its masks through IoUMetric, which '
+                f'test_evaluator of config {cfg.filename} does not have'
+            )
+        savers[0].update(output_dir=out, keep_results=True)
 
 
 def toolkit_of(cfg: Config) -> Toolkit:
@@ -160,23 +182,6 @@ def _draw_mmseg(cfg: Config, hook: ConfigDict, drawing: Drawing) -> None:
         cfg.visualizer.save_dir = drawing.show_dir
 
 
-def _dump_with(metric: str) -> Callable[[Config, str], None]:
-    def dump(cfg: Config, out: str) -> None:
-        _metrics(cfg).append(ConfigDict(type=metric, out_file_path=out))
-
-    return dump
-
-
-def _save_mmseg_masks(cfg: Config, out: str) -> None:
-    savers = [each for each in _metrics(cfg) if type_name(each) == 'IoUMetric']
-    if not savers:
-        raise UsageError(
-            f'--out {out}: mmseg writes its masks through IoUMetric, which '
-            f'test_evaluator of config {cfg.filename} does not have'
-        )
-    savers[0].update(output_dir=out, keep_results=True)
-
-
 def _flip_pipeline(cfg: Config, last: ConfigDict, plain_first: bool) -> list:
     """The test pipeline, its last step done for the image and its mirror image.
 
@@ -207,12 +212,8 @@ def _tta_mmpretrain(cfg: Config) -> None:
     # It draws plain test batches only.
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if hook and hook.get('enable'):
-        print_log(
-            f'--tta: {type_name(hook)} of mmpretrain cannot draw augmented batches and '
-            'is switched off',
-            logger='current',
-            level=logging.WARNING,
-        )
+        text = f'--tta: {type_name(hook)} of mmpretrain cannot draw augmented batches '
+        print_log(f'{text}and is switched off', logger='current', level=logging.WARNING)
         hook.enable = False
 
 
@@ -243,26 +244,15 @@ def _tta_mmseg(cfg: Config) -> None:
 
 TOOLKITS: Mapping[str, Toolkit] = {
     'mmpretrain': Toolkit(
-        draw=_draw_mmpretrain,
-        save_predictions=_dump_with('mmengine.DumpResults'),
-        out_suffixes=('.pkl', '.pickle'),
-        tta_defaults=_tta_mmpretrain,
+        _draw_mmpretrain,
+        _tta_mmpretrain,
+        dump='mmengine.DumpResults',
         loader_defaults=dict(
             pin_memory=True,
             persistent_workers=True,
             collate_fn=dict(type='default_collate'),
         ),
     ),
-    'mmdet': Toolkit(
-        draw=_draw_mmdet,
-        save_predictions=_dump_with('mmdet.DumpDetResults'),
-        out_suffixes=('.pkl', '.pickle'),
-        tta_defaults=_tta_mmdet,
-    ),
-    'mmseg': Toolkit(
-        draw=_draw_mmseg,
-        save_predictions=_save_mmseg_masks,
-        out_suffixes=(),
-        tta_defaults=_tta_mmseg,
-    ),
+    'mmdet': Toolkit(_draw_mmdet, _tta_mmdet, dump='mmdet.DumpDetResults'),
+    'mmseg': Toolkit(_draw_mmseg, _tta_mmseg, dump=''),
 }

@@ -14,9 +14,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from aib_mm.errors import DataError
-from aib_mm.training.damaged_data import CheckSample, has_class
+from aib_mm.training.damaged_data import CheckSample, first_few, has_class
 
-_NAMED = 20  # classes listed one by one
 _SETTINGS = ('img_suffix', 'seg_map_suffix', 'extensions', 'filter_cfg', 'split')
 
 
@@ -55,7 +54,10 @@ def why_empty(dataset: BaseDataset) -> str:
     """Where a data set without a sample looked, with what, and what is there."""
     facts = [f'{described(dataset)} has no sample']
     if dataset.ann_file:
-        seen = _seen(dataset)
+        try:
+            seen = f'{len(dataset.load_data_list())} samples before filter_cfg'
+        except Exception as error:  # of any host's data set
+            seen = f'no list ({type(error).__name__}: {error})'
         facts.append(f'its ann_file {dataset.ann_file} gives {seen}')
     for folder in _folders(dataset):
         if folder.is_dir():
@@ -70,16 +72,8 @@ def why_empty(dataset: BaseDataset) -> str:
     settings['indices'] = getattr(dataset, '_indices', None)
     named = [f'{k}={v!r}' for k, v in settings.items() if v is not None and v != '']
     classes = dataset.metainfo.get('classes')
-    named.append(f'classes={_some(classes) if classes else classes}')
+    named.append(f'classes={first_few(classes) if classes else classes}')
     return f'{"; ".join(facts)}; it takes {", ".join(named)}'
-
-
-def _seen(dataset: BaseDataset) -> str:
-    """How many samples a data set finds before its filter."""
-    try:
-        return f'{len(dataset.load_data_list())} samples before filter_cfg'
-    except Exception as error:  # of any host's data set
-        return f'no list ({type(error).__name__}: {error})'
 
 
 def _folders(dataset: BaseDataset) -> list[Path]:
@@ -101,11 +95,10 @@ def _innermost(dataset: Any) -> Iterator[Any]:
 
 def _check_set(dataset: BaseDataset, place: str) -> None:
     """Log how much a data set has of what, and raise where it has nothing."""
-    images, boxes, has_boxes = 0, 0, False
+    images, boxes, has_boxes = len(dataset), 0, False
     found: Counter[Any] = Counter()
-    for index in range(len(dataset)):
+    for index in range(images):
         sample = dataset.get_data_info(index)
-        images += 1
         if sample.get('instances') is not None:
             has_boxes = True
             used = [one for one in sample['instances'] if not one.get('ignore_flag')]
@@ -115,24 +108,21 @@ def _check_set(dataset: BaseDataset, place: str) -> None:
             found[int(sample['gt_label'])] += 1
     if not images:
         raise DataError(f'{place}: {why_empty(dataset)}')
-    count = _plural(images, 'image')
+    count = f'{images} image' + 's' * (images != 1)
     if has_boxes:
-        count += f' with {_plural(boxes, "box", "boxes")}'
+        count += f' with {boxes} box' + 'es' * (boxes != 1)
     print_log(f'{place}: {count} in {described(dataset)}', logger='current')
     classes = dataset.metainfo.get('classes') or ()
     if has_boxes and not boxes:
         raise DataError(
             f'{place}: none of the {images} images of {described(dataset)} has a box '
-            f'that is used; its classes are {_some(classes)}: compare them with those '
-            'of its annotation file'
+            f'that is used; its classes are {first_few(classes)}: compare them with '
+            'those of its annotation file'
         )
     unseen = [name for label, name in enumerate(classes) if not found[label]]
     if found and unseen:
-        print_log(
-            f'{place}: {"no box" if has_boxes else "no image"} of {_some(unseen)}',
-            logger='current',
-            level=logging.WARNING,
-        )
+        lacking = f'{"no box" if has_boxes else "no image"} of {first_few(unseen)}'
+        print_log(f'{place}: {lacking}', logger='current', level=logging.WARNING)
     _check_samples(dataset, place)
 
 
@@ -161,13 +151,3 @@ def described(dataset: BaseDataset) -> str:
     """A data set in words: its class, and where its samples come from."""
     source = dataset.ann_file or ' and '.join(map(str, _folders(dataset)))
     return type(dataset).__name__ + (f' of {source}' if source else '')
-
-
-def _plural(count: int, one: str, many: str = '') -> str:
-    return f'{count} {one if count == 1 else many or one + "s"}'
-
-
-def _some(names: Any) -> str:
-    """The first few, and how many there are."""
-    more = [f'… ({len(names)} in all)'] if len(names) > _NAMED else []
-    return ', '.join([*map(str, names[:_NAMED]), *more])

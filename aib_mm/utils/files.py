@@ -11,6 +11,7 @@ from typing import Any
 
 #: End of the names under which files are written.
 PART = '.part'
+_LONGEST = 200  # bytes of a name; file systems take 255, with what others append
 
 
 def write_atomically(path: str | Path, content: bytes | str) -> None:
@@ -44,18 +45,17 @@ def write_atomically(path: str | Path, content: bytes | str) -> None:
         raise
 
 
-def file_name(name: str, most: int = 200) -> str:
+def file_name(name: str) -> str:
     """A name that file systems take: a long one is cut, and ends in its checksum.
 
     Args:
         name: name without separators.
-        most: bytes that it may have; file systems take 255, with what others append.
     """
     raw = os.fsencode(name)
-    if len(raw) <= most:
+    if len(raw) <= _LONGEST:
         return name
     mark = '~' + hashlib.sha256(raw).hexdigest()[:12]
-    return raw[: most - len(mark)].decode(errors='ignore') + mark
+    return raw[: _LONGEST - len(mark)].decode(errors='ignore') + mark
 
 
 def json_text(content: Any) -> str:

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import aib_mm
 
-
-def _package() -> Path:
-    return Path(aib_mm.__file__).resolve().parent
+_PACKAGE = Path(aib_mm.__file__).resolve().parent
+_FOLDERS = (_PACKAGE / '.mim', _PACKAGE.parent)  # installed, or in a checkout
 
 
 def shipped(name: str) -> Path:
@@ -15,20 +14,18 @@ def shipped(name: str) -> Path:
     Raises:
         FileNotFoundError: neither has it.
     """
-    package = _package()
-    folders = (package / '.mim', package.parent)
-    for folder in folders:
+    for folder in _FOLDERS:
         if (folder / name).is_file():
             return folder / name
     raise FileNotFoundError(
-        f'{name} is in none of {", ".join(map(str, folders))}: install aib_mm anew '
+        f'{name} is in none of {", ".join(map(str, _FOLDERS))}: install aib_mm anew '
         '(make setup)'
     )
 
 
 def shipped_models() -> dict[str, Path]:
     """Weights of the models that come trained, by the names of their configs."""
-    return {path.stem: path for path in sorted((_package() / 'weights').glob('*.pth'))}
+    return {path.stem: path for path in sorted((_PACKAGE / 'weights').glob('*.pth'))}
 
 
 def shipped_model(name: str) -> tuple[Path, Path]:
@@ -43,8 +40,5 @@ def shipped_model(name: str) -> tuple[Path, Path]:
             f'no model {name!r} comes with aib_mm, only {", ".join(models)}: for '
             'another one give its config and its checkpoint'
         )
-    package = _package()
-    for folder in (package / '.mim', package.parent):
-        for config in folder.glob(f'configs/*/{name}.py'):
-            return config, models[name]
-    return shipped(f'configs/{name}.py'), models[name]  # says where it looked
+    found = [path for at in _FOLDERS for path in at.glob(f'configs/*/{name}.py')]
+    return found[0] if found else shipped(f'configs/{name}.py'), models[name]

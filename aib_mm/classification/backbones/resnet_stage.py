@@ -6,6 +6,7 @@ from mmpretrain.models.backbones.resnet import ResLayer, get_expansion
 from mmpretrain.registry import MODELS as HOST_MODELS
 from torch import Tensor
 
+from aib_mm.classification.backbones import KAIMING
 from aib_mm.errors import check_count
 from aib_mm.registry import MODELS
 
@@ -42,11 +43,7 @@ class ResNetStage(BaseModule):
         stride: int | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        init_cfg = init_cfg or [
-            dict(type='Kaiming', layer='Conv2d'),
-            dict(type='Constant', layer='BatchNorm2d', val=1),
-        ]
-        super().__init__(init_cfg)
+        super().__init__(init_cfg or KAIMING)
         if depth not in ResNet.arch_settings:
             raise ValueError(
                 f'depth must be one of {list(ResNet.arch_settings)}, got {depth!r}'

@@ -8,6 +8,7 @@ from mmpretrain.models.backbones.vgg import make_vgg_layer
 from mmpretrain.registry import MODELS as HOST_MODELS
 from torch import Tensor, nn
 
+from aib_mm.classification.backbones import KAIMING
 from aib_mm.registry import MODELS
 
 
@@ -35,11 +36,7 @@ class VGGStage(BaseModule):
         norm_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        init_cfg = init_cfg or [
-            dict(type='Kaiming', layer='Conv2d'),
-            dict(type='Constant', layer='BatchNorm2d', val=1),
-        ]
-        super().__init__(init_cfg)
+        super().__init__(init_cfg or KAIMING)
         if depth not in VGG.arch_settings:
             raise ValueError(
                 f'depth must be one of {list(VGG.arch_settings)}, got {depth!r}'

@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS as HOST_MODELS
 from torch import Tensor, nn
 
+from aib_mm.classification.backbones import KAIMING
 from aib_mm.errors import check_count
 from aib_mm.registry import MODELS
 
@@ -95,11 +96,7 @@ class WideResNetBlocks(BaseModule):
         pointwise: int | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        init_cfg = init_cfg or [
-            dict(type='Kaiming', layer='Conv2d'),  # normal, fan out
-            dict(type='Constant', layer='BatchNorm2d', val=1),
-        ]
-        super().__init__(init_cfg)
+        super().__init__(init_cfg or KAIMING)
         blocks = list(blocks)
         _check(blocks, depth, widen_factor, dropout)
         widths = {n: round(wide * widen_factor) for n, (wide, _) in GROUPS.items()}

@@ -64,8 +64,12 @@ def provide(files: Sequence[PublishedFile], root: Path, download: bool) -> None:
     if not download:
         raise DataError(f'{problems}. Set download=True, or {ways}')
     for file in {file.url: file for file in wrong}.values():
+        target = root / file.path
         try:
-            _download(file, root)
+            if file.archive_md5 is None:
+                download_url(file.url, str(target.parent), target.name, file.md5)
+            else:
+                download_and_extract_archive(file.url, str(root), md5=file.archive_md5)
         except (OSError, HTTPException) as error:  # URLError is an OSError
             raise DataError(
                 f'{problems}; and {file.url} cannot be downloaded to {root} ({error}). '
@@ -80,14 +84,6 @@ def provide(files: Sequence[PublishedFile], root: Path, download: bool) -> None:
     left = [text for file in wrong if (text := file.problem(root))]
     if left:
         raise DataError(f'after the download {"; ".join(left)}; {ways}')
-
-
-def _download(file: PublishedFile, root: Path) -> None:
-    if file.archive_md5 is None:
-        target = root / file.path
-        download_url(file.url, str(target.parent), target.name, file.md5)
-    else:
-        download_and_extract_archive(file.url, str(root), md5=file.archive_md5)
 
 
 def _problem(path: Path, md5: str | None) -> str:
@@ -113,7 +109,7 @@ class PublishedDataset(BaseDataset):
         metainfo: overrides the names of the classes.
         download: fetch files that are missing or damaged.
         data_prefix: folder below ``data_root``, or all of the path.
-        test_mode: argument of mmpretrain's ``BaseDataset``, like all ``kwargs``.
+        kwargs: arguments of mmpretrain's ``BaseDataset``.
 
     Raises:
         DataError: the files are missing, damaged, or do not hold what they should.
@@ -130,7 +126,6 @@ class PublishedDataset(BaseDataset):
         metainfo: dict | None = None,
         download: bool = True,
         data_prefix: str = '',
-        test_mode: bool = False,
         **kwargs: Any,
     ) -> None:
         choose('split', split, self.splits)
@@ -145,7 +140,6 @@ class PublishedDataset(BaseDataset):
             metainfo=metainfo,
             data_root=data_root,
             data_prefix=dict(root=data_prefix),
-            test_mode=test_mode,
             **kwargs,
         )
 

@@ -73,11 +73,7 @@ class ABNHead(OneClassHead):
     """
 
     def __init__(
-        self,
-        num_classes: int,
-        branch: dict,
-        body: dict,
-        **kwargs: Any,
+        self, num_classes: int, branch: dict, body: dict, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         check_count('num_classes', num_classes, 1)

@@ -37,9 +37,7 @@ class LocalAttention(AttentionModule):
     """
 
     def __init__(
-        self,
-        in_channels: Sequence[int],
-        init_cfg: dict | list[dict] | None = None,
+        self, in_channels: Sequence[int], init_cfg: dict | list[dict] | None = None
     ) -> None:
         super().__init__(init_cfg)
         self.in_channels = list(in_channels)

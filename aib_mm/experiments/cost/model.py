@@ -5,6 +5,7 @@ Operations are multiply-accumulates of convolutions and matrix products, half of
 """
 
 import importlib
+from collections.abc import Iterator
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -69,7 +70,8 @@ class Subject:
         if samples is None:
             self.model.train()
             return partial(self.model.train_step, data, self.wrapper)
-        _set_samples(self.model, samples)
+        for name, module in _sampling(self.model):
+            module.test_samples = samples if name == 'L_a' else min(samples, 1)
         return self._prediction(data)
 
     def _prediction(self, data: Any) -> Step:
@@ -112,7 +114,10 @@ class Subject:
         They are taken with ``one_sample`` of everything that is sampled, also by
         ``parts`` of the model, and as in a ``test`` of the config, with ``samples``.
         """
-        samples = _samples(self.model)
+        samples: dict[str, int] = {}
+        for name, module in _sampling(self.model):
+            # A head behind noise in the neck takes one for each of the noise's.
+            samples[name] = max(samples.get(name, 0), module.test_samples)
         test = self.macs(self._prediction(self.data))['all']
         parts = self.macs(self.step(1))
         return dict(
@@ -144,23 +149,8 @@ def _build(cfg: Config) -> BaseModel:
     return model
 
 
-def _set_samples(model: nn.Module, count: int) -> None:
-    """Set L_a of the attention, and no latent sample where it is 0."""
-    module: Any
-    for module in model.modules():
-        if isinstance(module, AIBAttention):
-            module.test_samples = count
-        elif hasattr(module, 'test_samples'):
-            module.test_samples = min(count, 1)
-
-
-def _samples(model: nn.Module) -> dict[str, int]:
-    """Numbers of samples of attention and latent that a test takes."""
-    found: dict[str, int] = {}
-    module: Any
+def _sampling(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The modules that sample at test, each with the paper's name of the number."""
     for module in model.modules():
         if hasattr(module, 'test_samples'):
-            name = 'L_a' if isinstance(module, AIBAttention) else 'L_z'
-            # A head behind noise in the neck takes one for each of the noise's.
-            found[name] = max(found.get(name, 0), module.test_samples)
-    return found
+            yield 'L_a' if isinstance(module, AIBAttention) else 'L_z', module

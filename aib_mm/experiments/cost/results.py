@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from aib_mm.errors import choose
 from aib_mm.utils.tables import ABSENT, Column, Table
@@ -12,21 +12,14 @@ LAYOUTS = ('modes', 'models')
 Cost = Mapping[str, float | list[float]]
 
 
-class Quantity(NamedTuple):
-    """Form of one entry of a cost in a table: its head, a factor, and its digits."""
-
-    head: str
-    factor: float
-    digits: int
-
-
+#: Form of each entry of a cost in a table: its head, a factor, and its digits.
 QUANTITIES = {
-    'parameters': Quantity('M parameters', 1e-6, 2),
-    'macs': Quantity('GMAC an image', 1e-9, 3),
-    'seconds': Quantity('ms a pass', 1e3, 1),
-    'memory': Quantity('MiB', 1, 0),
-    'throughput': Quantity('images/s', 1, 1),
-    'latency': Quantity('ms, one image', 1e3, 2),
+    'parameters': ('M parameters', 1e-6, 2),
+    'macs': ('GMAC an image', 1e-9, 3),
+    'seconds': ('ms a pass', 1e3, 1),
+    'memory': ('MiB', 1, 0),
+    'throughput': ('images/s', 1, 1),
+    'latency': ('ms, one image', 1e3, 2),
 }
 
 
@@ -46,11 +39,11 @@ def cost_table(
     choose('layout', layout, LAYOUTS)
     known = next(iter(measured.values()))[0]
     keys = [key for key in QUANTITIES if key in known]
+    heads = [QUANTITIES[key][0] for key in keys]
     cells = {
         mode: [[_cell(key, cost, costs[0]) for key in keys] for cost in costs]
         for mode, costs in measured.items()
     }
-    heads = [QUANTITIES[key].head for key in keys]
     if layout == 'modes':
         rows = [
             [name, mode, *row]

@@ -1,8 +1,7 @@
 """A benchmark: what configs cost beside the first, all in one process."""
 
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,29 +17,8 @@ from aib_mm.training.toolkits import toolkit_of
 from aib_mm.utils.tables import Table
 
 
-@dataclass(frozen=True)
-class BenchmarkOptions:
-    """What ``tools/benchmark.py`` is told: its options, and the command as typed."""
-
-    configs: Sequence[str]
-    only: Sequence[str]
-    size: Sequence[int]
-    batch: int
-    rounds: int
-    samples: Sequence[int]
-    no_train: bool
-    layout: str
-    count_only: bool
-    device: str | None
-    threads: int
-    cfg_options: Sequence[str]
-    profile: int
-    out: Sequence[Path]
-    command: str
-
-
-def benchmark(options: BenchmarkOptions) -> None:
-    """Measure or count as the options say; print the table and write it.
+def benchmark(options: Namespace) -> None:
+    """Measure or count as the program's options say; print the table and write it.
 
     Raises:
         UsageError: options that do not fit each other, or a config.
@@ -54,18 +32,17 @@ def benchmark(options: BenchmarkOptions) -> None:
             raise UsageError(f'--out writes {" and ".join(SUFFIXES)} files, got {path}')
     device = options.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     torch.set_num_threads(options.threads)
-    height, width = options.size
     rows = read_rows(options.configs, options.only)
     configs = {row.title: row.load(options.cfg_options) for row in rows}
     for cfg in configs.values():
         toolkit_of(cfg)
     subjects = {
-        title: Subject(cfg, (height, width), options.batch, device)
+        title: Subject(cfg, tuple(options.size), options.batch, device)
         for title, cfg in configs.items()
     }
     notes = [
         'GMAC: multiply-accumulates of convolutions and matrix products for one image '
-        f'of {height}x{width}, in 10⁹.'
+        f'of {"x".join(map(str, options.size))}, in 10⁹.'
     ]
     profiles: dict[str, str] = {}
     if options.count_only:
@@ -73,16 +50,11 @@ def benchmark(options: BenchmarkOptions) -> None:
         table = count_table([*subjects], found)
     else:
         table, found, profiles = _measure(subjects, options)
-        notes += _notes(options, device)
-    about = dict(command=options.command, size=options.size, batch=options.batch)
+        notes.append(_note(options, device))
+    about = {key: getattr(options, key) for key in ('command', 'size', 'batch')}
     figures = [dict(config=n, **f) for n, f in zip(subjects, found, strict=True)]
-    report = Report(
-        'benchmark',
-        {'': table},
-        notes,
-        {**about, 'device': device},
-        {'configs': figures},
-    )
+    more = dict(about, device=device), dict(configs=figures)
+    report = Report('benchmark', {'': table}, notes, *more)
     report.show(make_console())
     print('\n'.join(report.all_notes()))
     for mode, profile in profiles.items():
@@ -92,7 +64,7 @@ def benchmark(options: BenchmarkOptions) -> None:
 
 
 def _measure(
-    subjects: Mapping[str, Subject], options: BenchmarkOptions
+    subjects: Mapping[str, Subject], options: Namespace
 ) -> tuple[Table, list[dict[str, Any]], dict[str, str]]:
     """The table, the costs of each model by mode, and the last model's profiles."""
     modes: dict[str, int | None] = {f'test, L_a = {n}': n for n in options.samples}
@@ -136,12 +108,12 @@ def _costs(
     ]
 
 
-def _notes(options: BenchmarkOptions, device: str) -> list[str]:
+def _note(options: Namespace, device: str) -> str:
     clock = 'CPU time of all threads' if device == 'cpu' else 'wall time'
-    return [
+    return (
         f'{clock} of {options.batch} images, median of {options.rounds} rounds; ratios '
         'are of the same round. Images/s, the batch at a time, and the time of one '
         'image alone are wall time, which other work on the machine makes worse. MiB: '
         "peak of the tensors, weights and in training the optimizer's state among "
-        f'them. Threads: {options.threads}.',
-    ]
+        f'them. Threads: {options.threads}.'
+    )

@@ -55,11 +55,6 @@ def timed(steps: Sequence[Step], rounds: int, threads: int) -> list[Times]:
     return found
 
 
-def median_ratio(seconds: Sequence[float], base: Sequence[float]) -> float:
-    """The median of the rounds' ratios."""
-    return statistics.median(a / b for a, b in zip(seconds, base, strict=True))
-
-
 def peak_bytes(step: Step, device: str = 'cpu') -> int:
     """Most memory of tensors that a step holds beyond what was there before it."""
     if device == 'cuda':

@@ -1,8 +1,8 @@
 """The program behind ``tools/demo.py``: a grid on DigitScenes, and a page."""
 
 import time
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ from rich.console import Console
 from aib_mm import digitscenes, hosts
 from aib_mm.errors import UsageError
 from aib_mm.experiments.demo.cases import CASES, make_section
-from aib_mm.experiments.demo.measures import MEASURES
 from aib_mm.experiments.grid.engine import Engine, plan
 from aib_mm.experiments.grid.guard import environments_of, locked, usable_cores
-from aib_mm.experiments.grid.results import GridResults
+from aib_mm.experiments.grid.results import TIMES, GridResults, Measure, metric
 from aib_mm.experiments.grid.rows import Row, read_rows
 from aib_mm.experiments.progress import make_console, say
 from aib_mm.interpret.draw.page import write_page
@@ -38,32 +37,74 @@ INTRODUCTION = (
     "lies is theirs to find. The outline is the digit's mask; no model has seen it."
 )
 
+_TRAIN, _TEST = TIMES
+#: Columns of the table.
+MEASURES = (
+    Measure(
+        'error',
+        'error %',
+        2,
+        lambda result: 100 - result.metrics['accuracy/top1'],
+        'Share of test images whose highest score is not the true class.',
+    ),
+    Measure(
+        'kl_nats',
+        'KL nats',
+        1,
+        metric('latent/kl_nats'),
+        'Divergence of the latent from N(0, I), summed over its dimensions, mean over '
+        'images: an upper bound on what the latent tells of the image.',
+    ),
+    Measure(
+        'on_digit',
+        'attention on digit %',
+        1,
+        metric('attention/energy', 100),
+        'Share of the mean attention, its minimum taken off, that lies on the digit.',
+    ),
+    Measure(
+        'digit_area',
+        'digit area %',
+        1,
+        metric('attention/area', 100),
+        "The digit's share of the image: what attention without preference would get.",
+    ),
+    Measure(
+        'pointing',
+        'pointing %',
+        1,
+        metric('attention/pointing', 100),
+        'Pointing game: how often the maximum of the mean attention falls on the '
+        'digit, one pixel of tolerance.',
+    ),
+    Measure(
+        'chance',
+        'by chance %',
+        1,
+        metric('attention/chance', 100),
+        'Pointing game of a random position.',
+    ),
+    _TRAIN,
+    Measure(
+        'train_speed',
+        'train img/s',
+        0,
+        lambda result: result.training.speed,
+        'Training images a second, forward and backward, without the time to start.',
+    ),
+    Measure(
+        'train_memory',
+        'GPU MiB',
+        0,
+        lambda result: result.training.memory,
+        "Peak of the GPU's memory in training.",
+    ),
+    _TEST,
+)
 
-@dataclass(frozen=True)
-class DemoOptions:
-    """The options of ``tools/demo.py``, by their names.
 
-    Attributes:
-        models: names of rows of ``GRIDS``.
-        device: ``'auto'``, ``'cpu'`` or ``'cuda'``.
-        command: words as typed.
-    """
-
-    out: str
-    data: str | None
-    models: Sequence[str]
-    seeds: Sequence[int]
-    epochs: int | None
-    train: int
-    test: int
-    cases: int
-    device: str
-    force: bool
-    command: str
-
-
-def run_demo(options: DemoOptions) -> int:
-    """Run the demo as the options say; 0 only if every run is done.
+def run_demo(options: Namespace) -> int:
+    """Run the demo as the program's options say; 0 only if every run is done.
 
     Raises:
         UsageError: the data cannot be made, or a part that it needs is not there.
@@ -147,7 +188,7 @@ def _check_machine(device: str) -> str:
     return 'cuda' if found and device != 'cpu' else 'cpu'
 
 
-def _make_data(options: DemoOptions, console: Console) -> Path:
+def _make_data(options: Namespace, console: Console) -> Path:
     spec = digitscenes.DigitScenesSpec(train=options.train, test=options.test)
     other = spec != digitscenes.DigitScenesSpec()
     size = f'-{options.train}-{options.test}' if other else ''

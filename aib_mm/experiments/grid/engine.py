@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
@@ -21,6 +22,7 @@ from aib_mm.experiments.progress import make_progress, say
 #: A run at work: its stage and how far that is, and at the end its result.
 Job = Generator[tuple[str, Position | None], None, Result]
 
+JSON = 'results.json'
 POLL_SECONDS = 0.25
 INTERRUPTED = 130  # exit code, as of a shell
 FULL = 0.999  # of a bar: at 1 rich stops its clock, but the run goes on
@@ -51,10 +53,11 @@ def plan(
     ]
 
 
+@dataclass
 class Engine:
     """Does the runs of a grid and writes table and JSON after each.
 
-    Args:
+    Attributes:
         results: results of the runs; filled in.
         out: folder of the files.
         environments: environment variables of the processes, for each run side by
@@ -62,18 +65,11 @@ class Engine:
         table: name of the table's file.
     """
 
-    def __init__(
-        self,
-        results: GridResults,
-        out: Path,
-        environments: Sequence[Mapping[str, str]],
-        console: Console,
-        table: str = 'table.md',
-    ) -> None:
-        self.results = results
-        self.environments = environments
-        self.console = console
-        self.table, self.json = out / table, out / 'results.json'
+    results: GridResults
+    out: Path
+    environments: Sequence[Mapping[str, str]]
+    console: Console
+    table: str = 'table.md'
 
     def __call__(self, force: bool = False) -> int:
         """Do what is not done yet, or, with ``force``, all; the program's exit code."""
@@ -83,8 +79,8 @@ class Engine:
         for note in report.all_notes():
             say(self.console, note)
         written = self._write()
-        for path in (self.table, self.json) if written else ():
-            say(self.console, f'wrote {path}')
+        for name in (self.table, JSON) if written else ():
+            say(self.console, f'wrote {self.out / name}')
         if interrupted:
             say(self.console, 'interrupted; the same command goes on')
             return INTERRUPTED
@@ -147,10 +143,10 @@ class Engine:
         """Write table and JSON; false if they cannot be, which stops no run."""
         report = self.results.report()
         try:
-            for path in (self.json, self.table):
-                report.write_to(path)
+            for name in (JSON, self.table):
+                report.write_to(self.out / name)
         except OSError as error:
-            names = f'{self.table.name} and {self.json.name}'
+            names = f'{self.table} and {JSON}'
             say(self.console, f'{names} are not up to date: {describe(error)}')
             return False
         return True

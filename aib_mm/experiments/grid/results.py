@@ -1,11 +1,12 @@
 """What a grid writes: one table of all configs, its notes, and every run as JSON."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from numbers import Real
 from typing import Any, TypeGuard
 
+from aib_mm.experiments.grid.against import CONFIDENCE, difference_cell
 from aib_mm.experiments.grid.notes import Result, Run
 from aib_mm.experiments.report import Report
 from aib_mm.utils.tables import Column, Table, digits_for, mean_cell
@@ -54,6 +55,8 @@ class GridResults:
         heads: what the columns before them are called: config, number of seeds done.
         about: what else the numbers depend on, for the JSON file.
         remarks: the same in sentences.
+        against: config that a second table compares the others with; '' for none.
+        margins: differences that do not matter, by metric.
     """
 
     titles: Mapping[str, str]
@@ -66,19 +69,14 @@ class GridResults:
     heads: Sequence[str] = ('config', 'seeds')
     about: Mapping[str, Any] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    against: str = ''
+    margins: Mapping[str, float] = field(default_factory=dict)
     results: dict[Run, Result] = field(default_factory=dict)
     failures: dict[Run, str] = field(default_factory=dict)
 
     def reported(self) -> list[str]:
         """Every numeric metric, NaN included, in the order of the runs."""
-        return list(
-            dict.fromkeys(
-                name
-                for result in self.done()
-                for name, value in result.metrics.items()
-                if value is None or is_number(value)
-            )
-        )
+        return numeric_names(result.metrics for result in self.done())
 
     def done(self, config: str | None = None) -> list[Result]:
         """Results of a config, or of all, in the order of the runs."""
@@ -101,7 +99,31 @@ class GridResults:
 
     def tables(self) -> Mapping[str, Table]:
         """The tables of the report, by title."""
-        return {'': self.table()}
+        if not self.against:
+            return {'': self.table()}
+        title = f'Against {self.titles[self.against]}'
+        return {'': self.table(), title: self._differences()}
+
+    def _differences(self) -> Table:
+        """One row a config: its difference to the one named, with Welch's interval."""
+        measures = [m for m in self._columns() if m not in TIMES]
+        base, rows = self.done(self.against), []
+        for config, title in self.titles.items():
+            if config == self.against:
+                continue
+            done = self.done(config)
+            cells = [
+                difference_cell(
+                    numbers(map(m.value, done)),
+                    numbers(map(m.value, base)),
+                    m.digits,
+                    self.margins.get(m.key),
+                )
+                for m in measures
+            ]
+            rows.append([title, *cells])
+        columns = [Column(m.head, m.meaning) for m in measures]
+        return Table([Column(self.heads[0]), *columns], rows)
 
     def notes(self) -> list[str]:
         """What the numbers are, what they depend on, and what is missing."""
@@ -114,6 +136,11 @@ class GridResults:
             f'Seconds are wall time of the program, its start included; {self.jobs} '
             f'run{"s" * (self.jobs > 1)} at a time, threads of each: {self.threads}.',
         ]
+        if self.against:
+            notes.append(
+                f'Against: difference of the means with its {CONFIDENCE:.0%} interval '
+                '(Welch), and what that decides.'
+            )
         unknown = [name for name in self.metrics if name not in self.reported()]
         if unknown and self.results:
             notes.append(
@@ -165,6 +192,13 @@ class GridResults:
         return [*columns, *TIMES]
 
 
+def numeric_names(found: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Names of the values that are numbers, or None instead of NaN, in their order."""
+    items = (item for values in found for item in values.items())
+    no_bools = (item for item in items if not isinstance(item[1], bool))
+    return [*dict.fromkeys(k for k, v in no_bools if isinstance(v, Real | None))]
+
+
 def metric(name: str, scale: float = 1) -> Callable[[Result], float | None]:
     """Function that looks up a metric times ``scale``; None in a result without it."""
 
@@ -177,9 +211,14 @@ def metric(name: str, scale: float = 1) -> Callable[[Result], float | None]:
 
 def seeds_cell(values: Sequence[Any], digits: int) -> str:
     """Mean ± sample standard deviation of the finite numbers, n if not all are."""
-    numbers = [value for value in values if is_number(value)]
-    fewer = f' (n={len(numbers)})' if 0 < len(numbers) < len(values) else ''
-    return mean_cell(numbers, digits) + fewer
+    found = numbers(values)
+    fewer = f' (n={len(found)})' if 0 < len(found) < len(values) else ''
+    return mean_cell(found, digits) + fewer
+
+
+def numbers(values: Iterable[Any]) -> list[float]:
+    """Those of the values that are finite numbers."""
+    return [value for value in values if is_number(value)]
 
 
 def is_number(value: Any) -> TypeGuard[float]:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Generator, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,16 @@ from aib_mm.utils.shipped import shipped
 Progress = tuple[str, Position | None]
 
 
+@dataclass
 class Execution:
     """Trains and tests one run.
 
-    Args:
+    Attributes:
         environment: environment variables of the processes.
     """
 
-    def __init__(self, run: Run, environment: Mapping[str, str]) -> None:
-        self.run = run
-        self.environment = environment
+    run: Run
+    environment: Mapping[str, str]
 
     def __call__(self, force: bool = False) -> Generator[Progress, None, Result]:
         """Do what is missing: the training, from its last checkpoint, and the test.

@@ -4,10 +4,9 @@ A domain is what changes in the config's own ``test_dataloader``. Each is tested
 Runner of its own, so that a figure is the one that ``tools/test.py`` would give.
 """
 
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from rich.console import Console
 from aib_mm.diagnosis.configs import load_config
 from aib_mm.diagnosis.explain import explained
 from aib_mm.errors import UsageError
-from aib_mm.experiments.grid.results import is_number, seeds_cell
+from aib_mm.experiments.grid.results import is_number, numeric_names, seeds_cell
 from aib_mm.experiments.maps.data import build_test_set
 from aib_mm.experiments.report import Report
 from aib_mm.training.random_state import random_state, set_random_state
@@ -34,32 +33,12 @@ OWN = 'own test set'
 TOP1 = 'accuracy/top1'
 
 
-@dataclass(frozen=True, kw_only=True)
-class CrossDomainOptions:
-    """What is tested where.
-
-    Attributes:
-        config: a config file; ``cfg_options`` are settings that it gets.
-        checkpoints: checkpoints of this config's model.
-        domains: files that define ``domains``, changes of ``test_dataloader`` by name.
-        data_root: folder of all domains' data, instead of the files' own.
-        own: whether the config's own test set is the first domain.
-        settings: settings of every test.
-        command: command as typed.
-    """
-
-    config: str
-    checkpoints: Sequence[str]
-    domains: Sequence[str]
-    data_root: str | None
-    own: bool
-    cfg_options: Sequence[str]
-    settings: RunSettings
-    command: str
-
-
-def cross_domain(options: CrossDomainOptions) -> None:
+def cross_domain(options: Namespace, settings: RunSettings) -> None:
     """Test every checkpoint on every domain; print and write the table.
+
+    Args:
+        options: options of the program.
+        settings: settings of every test.
 
     Raises:
         UsageError: an option or a domain that does not fit the config, missing data.
@@ -69,7 +48,7 @@ def cross_domain(options: CrossDomainOptions) -> None:
     if options.own:
         domains = {OWN: {}, **domains}
     runs = [
-        (name, configure_domain(options, number, name, changes))
+        (name, _configure(options, settings, number, name, changes))
         for number in range(len(options.checkpoints))
         for name, changes in domains.items()
     ]
@@ -79,9 +58,12 @@ def cross_domain(options: CrossDomainOptions) -> None:
         with explained(cfg):
             runner = build_runner(cfg)
             if not number:  # it has set the processes up, one of which may download
-                check_data(dict(runs[: len(domains)]))
-            metrics = with_error(runner.test())
-        found[name].append(dict(images=len(runner.test_dataloader.dataset), **metrics))
+                _check_data(dict(runs[: len(domains)]))
+            metrics = runner.test()
+        figures = {'images': len(runner.test_dataloader.dataset)}
+        if TOP1 in metrics:
+            figures['error %'] = 100 - metrics[TOP1]
+        found[name].append(figures | metrics)
         if is_main_process():
             written = _report(options, found).write(work_dir)
     if is_main_process():
@@ -90,16 +72,10 @@ def cross_domain(options: CrossDomainOptions) -> None:
         print('\n'.join([*report.all_notes(), written]))
 
 
-def check_data(configs: Mapping[str, Config]) -> None:
-    """Build every test set once, so that a missing one shows before the first test.
+def _check_data(configs: Mapping[str, Config]) -> None:
+    """Build every domain's test set once, so that a missing one shows before any test.
 
     Random numbers are left as they were.
-
-    Args:
-        configs: config of each domain by its name.
-
-    Raises:
-        UsageError: names the domain whose data cannot be read.
     """
     before = random_state()
     for name, cfg in configs.items():
@@ -134,21 +110,20 @@ def load_domains(paths: Sequence[str]) -> dict[str, dict[str, Any]]:
     return domains
 
 
-def configure_domain(
-    options: CrossDomainOptions, number: int, name: str, changes: Mapping[str, Any]
+def _configure(
+    options: Namespace,
+    settings: RunSettings,
+    number: int,
+    name: str,
+    changes: Mapping[str, Any],
 ) -> Config:
-    """The config of one test: the checkpoint of a number on a domain's data.
-
-    Raises:
-        UsageError: an option or the domain does not fit the config.
-        CheckpointError: the checkpoint cannot be used.
-    """
+    """The config of one test: the checkpoint of a number on a domain's data."""
     cfg = load_config(options.config, options.cfg_options)
-    configure_test(cfg, options.checkpoints[number], options.settings)
+    configure_test(cfg, options.checkpoints[number], settings)
     changes = dict(test_dataloader=deepcopy(dict(changes)))
     if options.data_root is not None and name != OWN:
-        changes['test_dataloader'].setdefault('dataset', {})
-        changes['test_dataloader']['dataset']['data_root'] = options.data_root
+        dataset = changes['test_dataloader'].setdefault('dataset', {})
+        dataset['data_root'] = options.data_root
     try:
         cfg.merge_from_dict(changes)
     except (KeyError, TypeError, IndexError) as error:
@@ -156,7 +131,7 @@ def configure_domain(
             f'domain {name!r} does not fit test_dataloader of config {options.config}: '
             f'{error}'
         ) from error
-    pin_memory = options.settings.pin_memory
+    pin_memory = settings.pin_memory
     set_loader_options(cfg, ['test_dataloader'], defaults={}, pin_memory=pin_memory)
     folder = name.replace('/', '-').replace(' ', '-')
     cfg.work_dir = str(Path(cfg.work_dir) / f'checkpoint{number}' / folder)
@@ -165,28 +140,14 @@ def configure_domain(
     return cfg
 
 
-def with_error(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics, and the error where there is an accuracy, in percent."""
-    if TOP1 not in metrics:
-        return dict(metrics)
-    return {'error %': 100 - metrics[TOP1], **metrics}
-
-
 def results_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     """One column a domain, one row a metric: mean ± sample standard deviation.
 
     Args:
         found: metrics of each checkpoint, per domain.
     """
-    every = [metrics for of_domain in found.values() for metrics in of_domain]
-    names = dict.fromkeys(
-        name
-        for metrics in every
-        for name, value in metrics.items()
-        if isinstance(value, Real)
-    )
     rows = []
-    for name in names:
+    for name in numeric_names(metrics for of in found.values() for metrics in of):
         values = [[m.get(name) for m in of] for of in found.values()]
         numbers = [v for column in values for v in column if is_number(v)]
         digits = digits_for(numbers)
@@ -196,7 +157,7 @@ def results_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     return Table([Column('metric'), *map(Column, found)], rows)
 
 
-def _report(options: CrossDomainOptions, found: Mapping[str, Sequence]) -> Report:
+def _report(options: Namespace, found: Mapping[str, Sequence]) -> Report:
     count = len(options.checkpoints)
     spread = '; mean ± sample standard deviation' if count > 1 else ''
     notes = [f'{options.config}, {count} checkpoint{"s" * (count > 1)}{spread}.']
@@ -204,14 +165,6 @@ def _report(options: CrossDomainOptions, found: Mapping[str, Sequence]) -> Repor
     missing = total - sum(map(len, found.values()))
     if missing:
         notes.append(f'{missing} of {total} tests are not done yet.')
-    return Report(
-        'cross_domain',
-        {'': results_table(found)},
-        notes,
-        dict(
-            config=options.config,
-            checkpoints=options.checkpoints,
-            command=options.command,
-        ),
-        dict(domains=found),
-    )
+    about = {key: getattr(options, key) for key in ('config', 'checkpoints', 'command')}
+    table = results_table(found)
+    return Report('cross_domain', {'': table}, notes, about, dict(domains=found))

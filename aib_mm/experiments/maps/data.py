@@ -1,15 +1,13 @@
-"""Test images of configs: built, drawn by a seed, loaded in batches."""
+"""Test images of configs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.error import URLError
 
-import numpy as np
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset, pseudo_collate
+from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 
 from aib_mm.diagnosis.explain import explained
 from aib_mm.errors import UsageError
@@ -70,34 +68,3 @@ def build_test_set(cfg: Config, name: str = '') -> BaseDataset:
             f'{name or f"test images of {cfg.filename}"}: {error}'
         ) from error
     return dataset
-
-
-def choose_images(total: int, count: int | None, seed: int) -> list[int]:
-    """``count`` of ``total`` indices, drawn by the seed, in rising order; or all."""
-    if count is None or count >= total:
-        return list(range(total))
-    return sorted(np.random.default_rng(seed).permutation(total)[:count].tolist())
-
-
-def image_batches(
-    cfg: Config, dataset: BaseDataset, indices: Sequence[int], size: int
-) -> Iterator[tuple[dict[str, list], Sequence[int]]]:
-    """Lists of images and data samples, with the images' indices.
-
-    Args:
-        cfg: config whose test loader says how many workers read.
-        dataset: data set from ``build_test_set``.
-        indices: indices of the images wanted.
-        size: images per batch.
-    """
-    loader = DataLoader(
-        Subset(dataset, indices),
-        batch_size=size,
-        num_workers=cfg.test_dataloader.get('num_workers', 0),
-        collate_fn=pseudo_collate,
-    )
-    done = 0
-    for batch in loader:
-        count = len(batch['inputs'])
-        yield batch, indices[done : done + count]
-        done += count

@@ -1,10 +1,9 @@
 """The paper's Table 8: does attention stay where it is on edited images?"""
 
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,14 @@ from aib_mm.diagnosis.configs import load_config
 from aib_mm.errors import UsageError
 from aib_mm.experiments.maps.data import DatasetImages, loads_bgr
 from aib_mm.experiments.maps.model import OWN, MapModel
-from aib_mm.experiments.maps.options import TableOptions
-from aib_mm.experiments.maps.subjects import Arrays, Batch, Subject, read_subjects
-from aib_mm.experiments.names import chosen
+from aib_mm.experiments.maps.subjects import (
+    Arrays,
+    Batch,
+    Subject,
+    read_subjects,
+    report,
+)
 from aib_mm.experiments.progress import make_console, make_progress
-from aib_mm.experiments.report import Report
 from aib_mm.interpret.measure.consistency import (
     consistency_area,
     consistency_curve,
@@ -44,36 +46,23 @@ ORIGINALS = ('labels', 'predicted', 'maps')
 CURVE = [round(0.01 * step, 2) for step in range(101)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class InterpretabilityOptions(TableOptions):
-    """What Table 8 is told: the options of ``tools/interpretability.py``.
-
-    ``source`` are texts as ``names.chosen`` takes them; ``sizes`` are in pixels,
-    ``high`` and ``low`` radii in cycles per image.
-    """
-
-    sizes: Sequence[int]
-    patches_from: str | None
-    patch_fit: str
-    high: Sequence[float]
-    low: Sequence[float]
-    clip: bool
-    threshold: Sequence[float]
-    normalization: str
-    source: Sequence[str]
+def interpretability(options: Namespace) -> None:
+    """The program: ``score_maps`` as its options say."""
+    score_maps(options)
 
 
-def interpretability(options: InterpretabilityOptions) -> None:
+def score_maps(options: Namespace) -> dict[str, list[dict[str, Any]]]:
     """Measure what is not measured yet, print and write the tables.
+
+    Returns:
+        Figures of each checkpoint, shares in [0, 1], by the model's title.
 
     Raises:
         UsageError: an option that does not fit the others or a model.
         CheckpointError: an unusable checkpoint, or one that lacks weights.
     """
-    console = make_console()
-    progress = make_progress(console)
-    sources = chosen('--source', options.source, options.titles)
-    models = read_subjects(options, progress, partial(_wanted, sources))
+    progress = make_progress(make_console())
+    models = read_subjects(options, progress, 'source', _wanted)
     # All of them are tried before any is measured.
     edits = {title: _edits(options, found[0]) for title, found in models.items()}
     with progress:
@@ -81,20 +70,14 @@ def interpretability(options: InterpretabilityOptions) -> None:
             title: [_figures(subject, edits[title], options) for subject in subjects]
             for title, subjects in models.items()
         }
-    report = Report(
-        'interpretability',
-        _tables(figures, options.threshold),
-        _notes(options, figures),
-        dict(options.about(), curve_thresholds=CURVE),
-        dict(models=figures),
-    )
-    report.show(console)
-    print(report.write(Path(options.out)))
+    tables, notes = _tables(figures, options.threshold), _notes(options, figures)
+    name = 'interpretability'
+    report(name, options, tables, notes, figures, curve_thresholds=CURVE)
+    return figures
 
 
-def _wanted(sources: Mapping[str, Sequence[str]], model: MapModel) -> list[str]:
+def _wanted(model: MapModel, found: Sequence[str]) -> list[str]:
     """The model's source: unless named its attention, else Grad-CAM."""
-    found = sources[Path(model.cfg.filename).stem]
     if len(found) > 1:
         raise UsageError(
             f'--source: one for {model.cfg.filename}, got {", ".join(found)}'
@@ -108,7 +91,7 @@ def _wanted(sources: Mapping[str, Sequence[str]], model: MapModel) -> list[str]:
     return ['gradcam']
 
 
-def _edits(options: InterpretabilityOptions, subject: Subject) -> list[Edit]:
+def _edits(options: Namespace, subject: Subject) -> list[Edit]:
     """The columns of the table, in its order, each tried on the first image."""
     cfg = subject.model.cfg
     edits: list[Edit] = [ColorBlock(size) for size in options.sizes]
@@ -140,7 +123,7 @@ def _edited(batch: Batch, indices: Sequence[int], edit: Edit, seed: int) -> Batc
 
 
 def _figures(
-    subject: Subject, edits: Sequence[Edit], options: InterpretabilityOptions
+    subject: Subject, edits: Sequence[Edit], options: Namespace
 ) -> dict[str, Any]:
     """All figures of a checkpoint, shares in [0, 1]; NaN where there is no score."""
     model, (name,) = subject.model, subject.maps
@@ -174,7 +157,7 @@ def _figures(
         checkpoint=model.checkpoint,
         maps=model.words(name),
         images=len(originals['labels']),
-        accuracy=_share(originals['predicted'] == originals['labels']),
+        accuracy=(originals['predicted'] == originals['labels']).mean(),
         edits={
             name: _figures_of(arrays, originals, options.threshold)
             for name, arrays in edited.items()
@@ -195,20 +178,12 @@ def _figures_of(
     same = edited['predicted'] == originals['predicted']
     pair = torch.from_numpy(edited['similarity']), torch.from_numpy(same)
     return dict(
-        accuracy=_share(edited['predicted'] == originals['labels']),
-        prediction_consistent=_share(same),
+        accuracy=(edited['predicted'] == originals['labels']).mean(),
+        prediction_consistent=same.mean(),
         score={str(t): consistency_score(*pair, t) for t in thresholds},
         area=consistency_area(*pair),
         curve=consistency_curve(*pair, CURVE),
     )
-
-
-def _score(threshold: str, figures: Mapping[str, Any]) -> float:
-    return figures['score'][threshold]
-
-
-def _share(flags: np.ndarray) -> float:
-    return float(flags.mean())
 
 
 def _tables(
@@ -230,19 +205,20 @@ def _tables(
         names = next(iter(models.values()))[0]['edits']
         return Table([Column(head) for head in ('model', *more, *names)], rows)
 
-    scores = {
-        f'Interpretability score, %, threshold {t:g}': table(partial(_score, str(t)))
-        for t in thresholds
-    }
-    return scores | {
+    def scores(threshold: float) -> Table:
+        return table(lambda figures: figures['score'][str(threshold)])
+
+    consistent = itemgetter('prediction_consistent')
+    return {
+        **{
+            f'Interpretability score, %, threshold {t:g}': scores(t) for t in thresholds
+        },
         'Area under the score over all thresholds, %': table(itemgetter('area')),
-        'Consistent predictions, %': table(
-            itemgetter('prediction_consistent'), 'accuracy'
-        ),
+        'Consistent predictions, %': table(consistent, 'accuracy'),
     }
 
 
-def _notes(options: InterpretabilityOptions, models: Mapping[str, Any]) -> list[str]:
+def _notes(options: Namespace, models: Mapping[str, Any]) -> list[str]:
     counts = sorted({found['images'] for model in models.values() for found in model})
     maps = '; '.join(f'{title}: {found[0]["maps"]}' for title, found in models.items())
     return [

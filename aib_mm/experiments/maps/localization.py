@@ -1,10 +1,8 @@
 """The table of localisation: do maps lie on the object, the prediction on the maps?"""
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from argparse import Namespace
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +11,14 @@ from torch import Tensor
 
 from aib_mm.errors import UsageError
 from aib_mm.experiments.maps.model import OWN, MapModel
-from aib_mm.experiments.maps.options import TableOptions
-from aib_mm.experiments.maps.subjects import Batch, Subject, read_subjects
-from aib_mm.experiments.names import chosen
+from aib_mm.experiments.maps.subjects import (
+    Arrays,
+    Batch,
+    Subject,
+    read_subjects,
+    report,
+)
 from aib_mm.experiments.progress import make_console, make_progress
-from aib_mm.experiments.report import Report
 from aib_mm.interpret.measure.faithfulness import (
     curve_area,
     deletion_curve,
@@ -43,36 +44,19 @@ HEADS = {name: one.head for name, one in ON_OBJECT.items() if one.head} | {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class LocalizationOptions(TableOptions):
-    """What the table of localisation is told: options of ``tools/localization.py``.
-
-    ``maps`` are texts as ``names.chosen`` takes them; ``tolerance`` and ``window`` are
-    in pixels, ``threshold`` a share of a map's range.
-    """
-
-    maps: Sequence[str]
-    window: int | None
-    threshold: float
-    tolerance: int
-    steps: int
-
-
-def localization(options: LocalizationOptions) -> None:
+def localization(options: Namespace) -> None:
     """Measure what is not measured yet, print and write the table.
 
     Raises:
         UsageError: an option that does not fit a model, data samples without a mask.
         CheckpointError: an unusable checkpoint, or one that lacks weights.
     """
-    maps = chosen('--maps', options.maps, options.titles)
     try:
         check_threshold('--threshold', options.threshold)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    console = make_console()
-    progress = make_progress(console)
-    models = read_subjects(options, progress, partial(_wanted, maps), options.window)
+    progress = make_progress(make_console())
+    models = read_subjects(options, progress, 'maps', _wanted, options.window)
     # All of them are tried before any is measured.
     for subject in (subject for found in models.values() for subject in found):
         _check(subject, options)
@@ -81,26 +65,18 @@ def localization(options: LocalizationOptions) -> None:
             title: [_figures(subject, options) for subject in subjects]
             for title, subjects in models.items()
         }
-    report = Report(
-        'localization',
-        {'': _table(figures)},
-        _notes(options, figures),
-        options.about(),
-        dict(models=figures),
-    )
-    report.show(console)
-    print(report.write(Path(options.out)))
+    tables = {'': _table(figures)}
+    report('localization', options, tables, _notes(options, figures), figures)
 
 
-def _wanted(maps: Mapping[str, Sequence[str]], model: MapModel) -> list[str]:
-    names = maps[Path(model.cfg.filename).stem]
+def _wanted(model: MapModel, names: Sequence[str]) -> list[str]:
     names = [name for name in names if name != OWN or model.attends]
     if not names:
         raise UsageError(f'{model.cfg.filename} has no attention; name other --maps')
     return names
 
 
-def _check(subject: Subject, options: LocalizationOptions) -> None:
+def _check(subject: Subject, options: Namespace) -> None:
     """Try the measures on the first image."""
     try:
         _measure(subject, subject.maps[0], options, *next(subject.batches(1)))
@@ -108,7 +84,7 @@ def _check(subject: Subject, options: LocalizationOptions) -> None:
         raise UsageError(f'{subject.model.cfg.filename}: {error.args[0]}') from error
 
 
-def _figures(subject: Subject, options: LocalizationOptions) -> dict[str, Any]:
+def _figures(subject: Subject, options: Namespace) -> dict[str, Any]:
     """All figures of a checkpoint, shares in [0, 1]; NaN where no image has one."""
     model = subject.model
     maps, of_images = {}, {}
@@ -121,14 +97,12 @@ def _figures(subject: Subject, options: LocalizationOptions) -> dict[str, Any]:
             partial(_measure, subject, name, options),
             label=name,
         )
-        maps[name] = dict(
-            title=model.title(name), **{key: mean_of(found[key]) for key in HEADS}
-        )
+        maps[name] = dict(title=model.title(name), **_means(found, HEADS))
         of_images = dict(
             images=len(found['labels']),
             without_object=int(np.isnan(found['area']).sum()),
             accuracy=float((found['labels'] == found['predicted']).mean()),
-            **{key: mean_of(found[key]) for key in ON_OBJECT if key not in HEADS},
+            **_means(found, [key for key in ON_OBJECT if key not in HEADS]),
         )
     return dict(checkpoint=model.checkpoint, **of_images, maps=maps)
 
@@ -136,7 +110,7 @@ def _figures(subject: Subject, options: LocalizationOptions) -> dict[str, Any]:
 def _measure(
     subject: Subject,
     name: str,
-    options: LocalizationOptions,
+    options: Namespace,
     batch: Batch,
     indices: Sequence[int],
 ) -> dict[str, Tensor]:
@@ -157,22 +131,15 @@ def _measure(
     height, width = look.inputs.shape[-2:]
     maps = resize_map(maps, (height, width)).to(look.inputs.device)
     for key, curve in CURVES.items():
-        scores = curve(
-            subject.model.predict,
-            look.inputs,
-            maps,
-            BASELINE,
-            look.predicted,
-            options.steps,
-        )
+        images = (look.inputs, maps, BASELINE, look.predicted)
+        scores = curve(subject.model.predict, *images, options.steps)
         found[key] = curve_area(scores)
     return found
 
 
-def mean_of(values: np.ndarray) -> float:
-    """Mean of the values that are not NaN; NaN if there are none."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
+def _means(found: Arrays, keys: Iterable[str]) -> dict[str, float]:
+    """Means of the values that are not NaN; NaN where there are none."""
+    return {key: torch.from_numpy(found[key]).nanmean().item() for key in keys}
 
 
 def _table(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
@@ -189,7 +156,7 @@ def _table(models: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     return Table([Column(head) for head in heads], rows)
 
 
-def _notes(options: LocalizationOptions, models: Mapping[str, Any]) -> list[str]:
+def _notes(options: Namespace, models: Mapping[str, Any]) -> list[str]:
     first = next(iter(models.values()))[0]
     area, chance = (100 * first[key] for key in ('area', 'chance'))
     return [

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,17 +16,12 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor
 
 from aib_mm.errors import UsageError
-from aib_mm.experiments.maps.options import TableOptions
 from aib_mm.features import AttentionModule
 from aib_mm.hosts import HOST_PARTS
 from aib_mm.interpret.measure.edits import generator_for
 from aib_mm.interpret.record.baselines import center_map, occlusion_map, random_map
 from aib_mm.interpret.record.fields import combine_levels
-from aib_mm.interpret.record.source import (
-    ClassActivationSource,
-    MapSource,
-    read_source,
-)
+from aib_mm.interpret.record.source import ClassActivationSource, MapSource, read_source
 from aib_mm.interpret.result import levels_of
 from aib_mm.training.checkpoint_fit import check_fit
 from aib_mm.training.checkpoint_keys import compare_keys, read_state_dict
@@ -64,7 +60,7 @@ class MapModel:
     Args:
         cfg: config of a classifier of mmpretrain.
         checkpoint: path or address of the model's checkpoint.
-        options: settings of how maps are made.
+        options: options of the program: ``device``, ``level`` and ``seed``.
         window: side of the occlusion in pixels; None for a quarter of the shorter side.
 
     Raises:
@@ -80,7 +76,7 @@ class MapModel:
         self,
         cfg: Config,
         checkpoint: str,
-        options: TableOptions,
+        options: Namespace,
         window: int | None = None,
     ) -> None:
         self.cfg = cfg
@@ -89,7 +85,9 @@ class MapModel:
         self.window = window
         device = options.device or ('cuda' if torch.cuda.is_available() else 'cpu')
         self.model = trained_model(cfg, checkpoint).to(device).eval()
-        if _predictions().has_several_labels(self.model):
+        # The classifiers' part alone imports mmpretrain.
+        predictions = importlib.import_module(f'{HOST_PARTS[SCOPE]}.predictions')
+        if predictions.has_several_labels(self.model):
             raise UsageError(
                 f'{cfg.filename}: {type(self.model.head).__name__} gives an image '
                 'several classes, but these tables follow the one that it predicts'
@@ -221,11 +219,6 @@ def trained_model(cfg: Config, checkpoint: str) -> BaseModel:
         if hasattr(module, 'test_samples'):
             module.test_samples = 0
     return model
-
-
-def _predictions() -> Any:
-    """What the classifiers' part knows of predictions; it alone imports mmpretrain."""
-    return importlib.import_module(f'{HOST_PARTS[SCOPE]}.predictions')
 
 
 def content_of(checkpoint: str) -> str:

@@ -1,6 +1,6 @@
 """The data sets of the paper: where they go, and whether they are there and whole."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.fileio import load
 from mmengine.registry import DATASETS, DefaultScope
 
 from aib_mm.errors import describe
@@ -31,58 +32,15 @@ class Published:
     """
 
     title: str
-    images: tuple[int | None, int]
+    images: Sequence[int | None]
     folder: str
     fetch: str
     summed: bool = False
 
 
-_STL10 = 'http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz'
 SETS: Mapping[str, Published] = {
-    'cifar10': Published(
-        'CIFAR-10',
-        (50_000, 10_000),
-        'cifar10',
-        'https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz',
-        summed=True,
-    ),
-    'cifar100': Published(
-        'CIFAR-100',
-        (50_000, 10_000),
-        'cifar100',
-        'https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz',
-        summed=True,
-    ),
-    'svhn': Published(
-        'SVHN',
-        (73_257, 26_032),
-        'svhn',
-        'train_32x32.mat and test_32x32.mat of http://ufldl.stanford.edu/housenumbers',
-        summed=True,
-    ),
-    'cub': Published(
-        'CUB-200-2011',
-        (5_994, 5_794),
-        'CUB_200_2011',
-        'CUB_200_2011.tgz of https://www.vision.caltech.edu/datasets/cub_200_2011',
-    ),
-    'STL10-train': Published(
-        'STL-10 train', (None, 5_000), 'stl10', _STL10, summed=True
-    ),
-    'STL10-test': Published('STL-10 test', (None, 8_000), 'stl10', _STL10, summed=True),
-    'ade20k': Published(
-        'ADE20K',
-        (20_210, 2_000),
-        'ade',
-        'http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip',
-    ),
-    'coco': Published(
-        'COCO 2017',
-        (118_287, 5_000),
-        'coco',
-        'train2017.zip, val2017.zip and annotations_trainval2017.zip of '
-        'https://cocodataset.org/#download',
-    ),
+    name: Published(**facts)
+    for name, facts in load(Path(__file__).with_name('sets.yml')).items()
 }
 
 
@@ -145,7 +103,7 @@ def check_data(name: str, cfg: Config, root: str | None, any_data: bool) -> Need
     counts = [len(each) for each in read]
     found = f'{" + ".join(f"{count:,}" for count in counts)} images in {folder}'
     images = counts[0] if len(counts) > 1 else 0
-    lost = next((path for each in read for path in _lost(each)), None)
+    lost = next(_lost(read), None)
     if lost is not None:
         return Need(published.title, found, f'{lost} does not exist; {remedy}')
     if counts != wanted and not any_data:
@@ -171,12 +129,11 @@ def _read(cfg: Config, loader: str, summed: bool) -> BaseDataset:
     return dataset
 
 
-def _lost(dataset: BaseDataset) -> list[str]:
-    """Files of images and masks that are not there; the first is enough."""
-    for index in range(len(dataset)):
-        info = dataset.get_data_info(index)
-        for key in ('img_path', 'seg_map_path'):
-            path = info.get(key)
-            if path is not None and not Path(path).is_file():
-                return [path]
-    return []
+def _lost(datasets: Iterable[BaseDataset]) -> Iterator[str]:
+    """Files of images and masks that are not there."""
+    for dataset in datasets:
+        for index in range(len(dataset)):
+            info = dataset.get_data_info(index)
+            for path in (info.get('img_path'), info.get('seg_map_path')):
+                if path is not None and not Path(path).is_file():
+                    yield path

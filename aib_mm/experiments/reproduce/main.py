@@ -2,8 +2,9 @@
 
 import itertools
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -24,54 +25,26 @@ from aib_mm.experiments.reproduce.weights import check_weights
 SCORES = '8'  # the table that measures trained models
 
 
-@dataclass(frozen=True)
-class ReproduceOptions:
-    """The options of ``tools/reproduce.py``, by their names.
+def run_reproduce(options: Namespace) -> int:
+    """Reproduce a table as the program's options say; 0 only if every run is done.
 
-    Attributes:
-        table: name in ``TABLES``.
-        sets: names of data sets; empty for all of the table.
-        only: names of rows; empty for all.
-        out: folder of runs and tables; None for the usual one.
-        jobs: runs side by side; None for one a GPU.
-        any_data: accept data that is not the published set.
-        changes: what the runs have other than the shipped configs.
-        command: words as typed.
-    """
-
-    table: str
-    sets: Sequence[str]
-    only: Sequence[str]
-    seeds: Sequence[int]
-    out: str | None
-    jobs: int | None
-    any_data: bool
-    dry_run: bool
-    force: bool
-    changes: Changes
-    command: str
-
-    @property
-    def folder(self) -> Path:
-        """Folder of runs and tables; trials keep out of that of the real runs."""
-        is_trial = self.any_data or self.changes.is_trial
-        usual = f'work_dirs/reproduce{"-trial" * is_trial}'
-        return Path(self.out or usual)
-
-
-def run_reproduce(options: ReproduceOptions) -> int:
-    """Reproduce a table as the options say; 0 only if every run is done.
+    Trials keep out of the folder of the real runs.
 
     Raises:
         UsageError: data or weights that are missing, an option that does not fit;
             nothing was trained then.
     """
     console = make_console()
-    panels, needs = _checked(_panels(options), options)
+    changes = Changes(
+        options.data_root, options.narrow, options.epochs, options.cfg_options
+    )
+    is_trial = options.any_data or changes.is_trial
+    folder = Path(options.out or f'work_dirs/reproduce{"-trial" * is_trial}')
+    panels, needs = _checked(_panels(options, changes), options)
     for need in needs:
         say(console, need.line())
     if options.dry_run:
-        for command in dict.fromkeys(_commands(panels, options)):
+        for command in dict.fromkeys(_commands(panels, options, folder)):
             print(command)
         return 0
     missing = [need.title for need in needs if need.problem]
@@ -80,11 +53,11 @@ def run_reproduce(options: ReproduceOptions) -> int:
             f'table {options.table} needs {", ".join(missing)}, see above; --sets and '
             '--only leave data sets and rows out'
         )
-    with locked(options.folder.resolve()):
-        return _run(panels, options, console)
+    with locked(folder.resolve()):
+        return _run(panels, options, folder.resolve(), console)
 
 
-def _panels(options: ReproduceOptions) -> list[Panel]:
+def _panels(options: Namespace, changes: Changes) -> list[Panel]:
     """The parts of the table that are wanted, with their rows.
 
     Raises:
@@ -103,7 +76,7 @@ def _panels(options: ReproduceOptions) -> list[Panel]:
             raise UsageError(
                 f'--sets {part.name} tests the models of {part.trained_on}: name it too'
             )
-    read = [Panel.read(part, options.only, options.changes) for part in parts]
+    read = [Panel.read(part, options.only, changes) for part in parts]
     panels = [panel for panel in read if panel is not None]
     known = {row.name for panel in panels for row in panel.rows}
     for name in options.only:
@@ -116,10 +89,10 @@ def _panels(options: ReproduceOptions) -> list[Panel]:
 
 
 def _checked(
-    panels: Sequence[Panel], options: ReproduceOptions
+    panels: Sequence[Panel], options: Namespace
 ) -> tuple[list[Panel], list[Need]]:
     """The parts with the number of their images, and everything that they need."""
-    root, any_data = options.changes.data_root, options.any_data
+    root, any_data = options.data_root, options.any_data
     found, needs = [], []
     for panel in panels:
         cfg = panel.config(panel.rows[0])
@@ -137,9 +110,10 @@ def _checked(
     return found, [*needs, *check_weights(configs)]
 
 
-def _commands(panels: Sequence[Panel], options: ReproduceOptions) -> Iterator[str]:
+def _commands(
+    panels: Sequence[Panel], options: Namespace, folder: Path
+) -> Iterator[str]:
     """Command of every run by itself, for a shell."""
-    folder = options.folder
     for panel, seed in itertools.product(panels, options.seeds):
         for row in panel.rows:
             if panel.part.trained_on:
@@ -157,7 +131,9 @@ def _commands(panels: Sequence[Panel], options: ReproduceOptions) -> Iterator[st
             yield command_of(panel, folder / folder_of(SCORES), options.seeds)
 
 
-def _run(panels: Sequence[Panel], options: ReproduceOptions, console: Console) -> int:
+def _run(
+    panels: Sequence[Panel], options: Namespace, folder: Path, console: Console
+) -> int:
     gpus = usable_gpus()
     environments = environments_of(options.jobs or len(gpus) or 1, gpus)
     say(
@@ -165,7 +141,6 @@ def _run(panels: Sequence[Panel], options: ReproduceOptions, console: Console) -
         f'{len(environments)} run{"s" * (len(environments) > 1)} at a time on '
         + (f'{len(gpus)} GPU{"s" * (len(gpus) > 1)}' if gpus else 'the CPU'),
     )
-    folder = options.folder.resolve()
     out = folder / folder_of(options.table)
     trained = _configs(panel for panel in panels if not panel.part.trained_on)
     results = PaperResults(
@@ -187,12 +162,13 @@ def _run(panels: Sequence[Panel], options: ReproduceOptions, console: Console) -
         results.runs = [*results.runs, *tests]
         code = engine(options.force)
     if options.table == SCORES and code != INTERRUPTED:
-        patches = svhn_images(options.changes.data_root)
-        scores_of(results, patches, out, console, options.force)
+        patches = svhn_images(options.data_root)
+        read = options.read_scores
+        scores_of(results, patches, out, console, read, options.force)
     return code
 
 
-def _configs(panels: Iterator[Panel]) -> dict[str, Config]:
+def _configs(panels: Iterable[Panel]) -> dict[str, Config]:
     return {
         panel.name(row): panel.config(row) for panel in panels for row in panel.rows
     }
@@ -203,32 +179,31 @@ def _tests(
 ) -> list[Run]:
     """Tests of trained models on other data, of those that are trained."""
     tested = [panel for panel in panels if panel.part.trained_on]
+    on = {panel.part.name: panel.part.trained_on for panel in tested}
     done = {(run.name, run.seed): run for run in results.results}
     runs = []
-    for run in plan(_configs(iter(tested)), seeds, folder):
+    for run in plan(_configs(tested), seeds, folder):
         data, _, row = run.name.partition('/')
-        (on,) = {p.part.trained_on for p in tested if p.part.name == data}
-        source = done.get((f'{on}/{row}', run.seed))
+        source = done.get((f'{on[data]}/{row}', run.seed))
         if source is not None:
             checkpoint = results.results[source].training.checkpoint
             runs.append(replace(run, checkpoint=source.work_dir / str(checkpoint)))
     return runs
 
 
-def _remarks(panels: Sequence[Panel], options: ReproduceOptions) -> Iterator[str]:
+def _remarks(panels: Sequence[Panel], options: Namespace) -> Iterator[str]:
     """What a reader must know before the figures."""
     yield (
         "The column 'the paper' is the paper's own, transcribed; 'difference' is ours "
         "less the paper's. A dash: the paper prints none, or no run is done."
     )
-    changes = options.changes
-    if changes.narrow:
+    if options.narrow:
         yield 'A TRIAL: narrow models from random weights, not those of the paper.'
-    if changes.epochs is not None:
-        plural = 's' * (changes.epochs > 1)
-        yield f'A TRIAL: {changes.epochs} epoch{plural}, not the schedule of the paper.'
-    if changes.cfg_options:
-        yield f'Other settings: {shlex.join(changes.cfg_options)}.'
+    if options.epochs is not None:
+        plural = 's' * (options.epochs > 1)
+        yield f'A TRIAL: {options.epochs} epoch{plural}, not the schedule of the paper.'
+    if options.cfg_options:
+        yield f'Other settings: {shlex.join(options.cfg_options)}.'
     if options.any_data:
         titles = ', '.join(SETS[panel.part.name].title for panel in panels)
         yield f'{titles}: the number of images was not compared with the published one.'

@@ -19,10 +19,6 @@ def _error(result: Result) -> float | None:
     return None if right is None else 100 - right
 
 
-def _errors(column: str) -> tuple[Measure, ...]:
-    return (Measure(column, column, 2, _error, 'top-1 error, %'),)
-
-
 @dataclass(frozen=True)
 class Part:
     """What a table has on one data set.
@@ -55,7 +51,7 @@ def _classifiers(
         data,
         f'{grids}/{table}_{trained_on or data}.py',
         f'{grids}/{table}_digitscenes.py',
-        _errors(column),
+        (Measure(column, column, 2, _error, 'top-1 error, %'),),
         only,
         trained_on,
     )

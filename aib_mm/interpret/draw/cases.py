@@ -13,13 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from aib_mm.errors import choose
-from aib_mm.interpret.draw.pictures import (
-    SCALES,
-    data_uri,
-    image_jpeg,
-    map_png,
-    shrink,
-)
+from aib_mm.interpret.draw.pictures import SCALES, data_uri, image_jpeg, map_png, shrink
 from aib_mm.interpret.result import AttentionResult, Map
 from aib_mm.utils.tables import Column
 
@@ -50,7 +44,8 @@ KINDS = {
     'quantized': Kind(
         'quantised', 'A sample of the attention, quantised', 'attention', over=True
     ),
-    'bits': Kind('bits', 'Bits per position', 'bits'),
+    'passed': Kind('bits passed', 'Bits that the map lets through', 'passed'),
+    'bits': Kind('bits', 'Bits of the latent per position', 'bits'),
     'sample': Kind('sample', 'A sample of the attention', 'attention'),
 }
 
@@ -84,6 +79,9 @@ MEASURES = {
         'mutual information',
         'of prediction and samples, nats: the part of the entropy that comes from '
         'samples that disagree',
+    ),
+    'passed_bits': Column(
+        'bits passed', 'through the attention, over the image, at most'
     ),
     'total_bits': Column(
         'bits', 'that the latent tells of image and attention, at most'
@@ -199,9 +197,7 @@ def tile_ranges(
 ) -> dict[str, Range]:
     """Values at the ends of each scale that some of the tiles have.
 
-    Args:
-        tiles: tiles in any order.
-        value_range: ends for the attention; by default its least and greatest value.
+    They are the least and greatest value; for the attention ``value_range``, if given.
     """
     ranges: dict[str, Range] = {}
     for tile in tiles:
@@ -223,6 +219,8 @@ def result_tiles(result: AttentionResult) -> list[Tile]:
         tiles.append(Tile('std', result.attention_std))
     if result.quantized:
         tiles.append(Tile('quantized', result.samples[0], smooth=False))
+    if result.passed is not None and result.passed.map is not None:
+        tiles.append(Tile('passed', result.passed.map))
     if result.information is not None and result.information.map is not None:
         tiles.append(Tile('bits', result.information.map))
     for i, sample in enumerate(() if result.is_certain else result.samples, 1):
@@ -255,6 +253,7 @@ def result_case(
         scores = list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
         # Whether the one class is right is the verdict.
         measures.pop('quality', None)
+    placed = any(field in sample for field in PLACED)
     svg = 'image/svg+xml'
     return Case(
         name=result.name,
@@ -264,15 +263,11 @@ def result_case(
         true=result.outcome.true,
         right=row['right'],
         tiles=[tile.picture(folder) for tile in tiles],
-        drawn=_address(folder, 'prediction.png') if _is_placed(sample) else '',
+        drawn=_address(folder, 'prediction.png') if placed else '',
         outline=_stored(folder, 'truth.svg', outline.encode(), svg) if outline else '',
         scores=scores,
         measures=measures,
     )
-
-
-def _is_placed(sample: Any) -> bool:
-    return any(field in sample for field in PLACED)
 
 
 def _stored(folder: Path | None, name: str, content: bytes, kind: str) -> str:

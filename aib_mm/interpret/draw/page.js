@@ -5,7 +5,7 @@ const measures = new Map(cards.map(card => [card, JSON.parse(card.dataset.measur
 const filters = [...form.querySelectorAll('fieldset:first-of-type select:not([name=sort])')];
 const shares = document.body.dataset.spread.split(' ').map(Number);
 const palettes = {};
-for (const scale of ['attention', 'std', 'bits'])
+for (const scale of ['attention', 'std', 'passed', 'bits'])
   palettes[scale] = document.body.dataset[scale].match(/../g).map(pair => parseInt(pair, 16) / 255);
 
 /* Which images: filters, search and order. */

@@ -9,8 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from aib_mm.interpret.draw.cases import result_tiles, tile_ranges
-from aib_mm.interpret.draw.overlay import overlay
-from aib_mm.interpret.draw.pictures import SCALES
+from aib_mm.interpret.draw.pictures import SCALES, overlay
 from aib_mm.interpret.result import AttentionResult, Pixels
 
 _ROW_INCHES = 2.6

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from aib_mm.interpret.draw.pictures import outline, svg
 from aib_mm.interpret.measure.localization import attention_energy
@@ -111,14 +112,8 @@ def truth_of(result: AttentionResult, classes: Sequence[str]) -> Truth:
     return Truth(HIT_RATE, tallies, svg(objects.shape, outline(objects)), objects)
 
 
-def class_summary(
-    done: Iterable[tuple[Truth, Mapping[str, Any]]],
-) -> list[ClassRow]:
-    """Every class that is there, the worst first.
-
-    Args:
-        done: truth and numbers of each image.
-    """
+def class_summary(done: Iterable[tuple[Truth, Mapping[str, Any]]]) -> list[ClassRow]:
+    """Every class that is there, the worst first, from truth and numbers of images."""
     tallies: dict[int, list[Tally]] = defaultdict(list)
     preferences: dict[int, list[float]] = defaultdict(list)
     images: dict[int, int] = defaultdict(int)
@@ -176,17 +171,12 @@ def _of_boxes(sample: Any, shape: Sequence[int], classes: Sequence[str]) -> Trut
         above = top - width if top > size + width else bottom + size
         texts.append(_text(left, above, label, classes))
     objects = boxes_mask(boxes, (shape[0], shape[1])).numpy()
-    masks = _masks(sample.gt_instances)
+    given = sample.gt_instances.get('masks')  # of mmdet's types
+    masks = np.empty(0, bool) if given is None else given.to_ndarray().astype(bool)
     if masks.shape == (len(boxes), *shape[:2]) and len(boxes):
         lines, objects = [outline(mask) for mask in masks], masks.max(axis=0)
     drawing = svg(shape, ''.join(lines), ''.join(texts))
     return Truth(AP, tallies, drawing, objects)
-
-
-def _masks(instances: Any) -> NDArray[np.bool_]:
-    """Masks ``(n, H, W)`` of instances, of mmdet's types; empty if there are none."""
-    masks = instances.get('masks')
-    return np.empty(0, bool) if masks is None else masks.to_ndarray().astype(bool)
 
 
 def _text(x: float, y: float, label: int, classes: Sequence[str]) -> str:
@@ -204,11 +194,7 @@ def _hits(found: Tensor, boxes: Tensor) -> NDArray[np.float64]:
     hits, taken = np.zeros(len(found)), set()
     if not len(boxes):
         return hits
-    low = torch.maximum(found[:, None, :2], boxes[None, :, :2])
-    high = torch.minimum(found[:, None, 2:], boxes[None, :, 2:])
-    shared = (high - low).clamp(min=0).prod(dim=2)
-    areas = [(one[:, 2:] - one[:, :2]).prod(dim=1) for one in (found, boxes)]
-    ious = shared / (areas[0][:, None] + areas[1][None] - shared).clamp(min=1e-12)
+    ious = box_iou(found, boxes).nan_to_num()  # boxes without an area
     for i, (iou, best) in enumerate(zip(*ious.max(dim=1), strict=True)):
         if iou >= MIN_IOU and int(best) not in taken:
             taken.add(int(best))

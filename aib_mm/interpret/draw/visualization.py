@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aib_mm.errors import check_count, describe
-from aib_mm.interpret.draw.overlay import overlay
-from aib_mm.interpret.draw.pictures import SCALES
+from aib_mm.interpret.draw.pictures import SCALES, overlay
 from aib_mm.interpret.record.fields import PredictionMapsHook, Predictions
 from aib_mm.interpret.record.geometry import map_on_image
 from aib_mm.interpret.record.inputs import (
@@ -112,7 +111,9 @@ class AttentionVisualizationHook(PredictionMapsHook):
                 )
             self._failed = True
 
-    def use(self, samples: Predictions, mean: Tensor, std: Tensor) -> None:
+    def use(
+        self, samples: Predictions, mean: Tensor, std: Tensor, bits: Tensor | None
+    ) -> None:
         """Keep the maps until the batch is at hand."""
         self._maps = list(zip(mean, std, strict=True))
 
@@ -131,17 +132,13 @@ class AttentionVisualizationHook(PredictionMapsHook):
         if not maps or not is_main_process():
             return
         with self._left_out():
-            self._draw_batch(runner, data_batch['inputs'], outputs, maps)
-
-    def _draw_batch(
-        self, runner: Runner, batch: Any, outputs: Predictions, maps: list[_Pair]
-    ) -> None:
-        for inputs, sample, pair in zip(batch, outputs, maps, strict=False):
-            number, self._passed = self._passed, self._passed + 1
-            if number % self.interval or number >= self.images * self.interval:
-                continue
-            with self._left_out():
-                self._draw(runner, number, inputs, sample, pair)
+            batch = zip(data_batch['inputs'], outputs, maps, strict=False)
+            for number, one in enumerate(batch, self._passed):
+                self._passed = number + 1
+                if number % self.interval or number >= self.images * self.interval:
+                    continue
+                with self._left_out():
+                    self._draw(runner, number, *one)
 
     def _draw(
         self,
@@ -178,7 +175,9 @@ class AttentionVisualizationHook(PredictionMapsHook):
             mean: mean attention over that image, ``(h, w)``.
             std: its std, likewise; left out where it is 0 everywhere.
         """
-        image = _enlarged(image)
+        # A whole number of times as large, so that a small one can be seen.
+        factor = max(1, -(-_SHORTEST // min(image.shape[:2])))
+        image = image.repeat(factor, axis=0).repeat(factor, axis=1)
         gap = np.full((image.shape[0], _GAP, 3), 255, np.uint8)
         parts = [image]
         maps = [(mean, self.mean_range, SCALES['attention'].colors)]
@@ -191,9 +190,3 @@ class AttentionVisualizationHook(PredictionMapsHook):
             )
             parts += [gap, over]
         return np.concatenate(parts, axis=1)
-
-
-def _enlarged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The image a whole number of times as large, so that a small one can be seen."""
-    factor = max(1, -(-_SHORTEST // min(image.shape[:2])))
-    return image.repeat(factor, axis=0).repeat(factor, axis=1)

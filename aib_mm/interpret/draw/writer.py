@@ -12,9 +12,8 @@ from PIL import Image
 
 from aib_mm.errors import check_count, describe
 from aib_mm.interpret.draw.cases import Case, result_case, result_tiles, tile_ranges
-from aib_mm.interpret.draw.overlay import colorize, overlay
 from aib_mm.interpret.draw.page import Section, write_page
-from aib_mm.interpret.draw.pictures import PNG_LEVEL, SCALES
+from aib_mm.interpret.draw.pictures import PNG_LEVEL, SCALES, colorize, overlay
 from aib_mm.interpret.draw.truth import Truth, class_summary, truth_of
 from aib_mm.interpret.record.inputs import Failure
 from aib_mm.interpret.result import AttentionResult, Pixels
@@ -41,8 +40,9 @@ class ResultWriter:
 
     - ``NAME/`` for each image: ``prediction.png``, ``mean.png``, ``std.png``,
       ``sample_1.png`` and so on (anchors in a qt model, where the first is
-      ``quantized.png`` too), ``bits.png`` where latents have positions, ``overlay_*``
-      of mean, std and quantised map, and ``arrays.npz``;
+      ``quantized.png`` too), ``passed.png`` where the neck says what its map lets
+      through, ``bits.png`` where latents have positions, ``overlay_*`` of mean, std
+      and quantised map, and ``arrays.npz``;
     - ``results.json``: the numbers of all images, and those that failed;
     - ``index.html``: a page with all that can be filtered, and with it in ``NAME/``:
       ``image.jpg``, ``truth.svg`` (borders of the true objects) and ``grey_*`` of each
@@ -183,6 +183,7 @@ class ResultWriter:
             right=None if quality is None else quality >= self.right_from,
             consistency=result.consistency,
             **result.uncertainty,
+            passed_bits=getattr(result.passed, 'total_bits', None),
             **{name: getattr(result.information, name, None) for name in told},
         )
 
@@ -241,6 +242,9 @@ def arrays(result: AttentionResult) -> dict[str, np.ndarray]:
         found[f'level{i}_samples'] = maps.samples[:, 0, 0]
         if maps.indices is not None:
             found[f'level{i}_indices'] = maps.indices[:, 0, 0]
+    if result.passed is not None:
+        found.update(passed_bits=result.passed.total_bits)
+        found.update(passed_raw=result.passed.raw, passed_on_image=result.passed.map)
     if result.information is not None:
         total, positions, raw, placed, rois = result.information
         found.update(total_bits=total, positions=positions, bits=raw)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from aib_mm.errors import choose
+from aib_mm.interpret.measure.regions import check_flags
 from aib_mm.interpret.ties import SCORE_ROUNDING, rounding_of
 
 NORMALIZATIONS = ('minmax', 'standard', 'none')
@@ -119,11 +120,5 @@ def consistency_area(similarity: Tensor, same_prediction: Tensor) -> float:
 
 def _consistent(similarity: Tensor, same_prediction: Tensor) -> Tensor:
     """The similarities that count."""
-    if similarity.dim() != 1 or similarity.shape != same_prediction.shape:
-        raise ValueError(
-            'similarity and same_prediction must both be (N,), got '
-            f'{tuple(similarity.shape)} and {tuple(same_prediction.shape)}'
-        )
-    if same_prediction.dtype != torch.bool:
-        raise ValueError(f'same_prediction must be bool, got {same_prediction.dtype}')
+    check_flags('(N,)', similarity=similarity, same_prediction=same_prediction)
     return similarity[same_prediction]

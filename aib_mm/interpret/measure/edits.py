@@ -9,7 +9,6 @@ that an edit depends neither on the model nor on the batch an image is in.
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -153,17 +152,6 @@ def low_frequencies(image: Tensor, radius: float, clip: bool = False) -> Tensor:
     return _filter(image, radius, clip, high=False)
 
 
-class Edit(Protocol):
-    """One column of the paper's Table 8."""
-
-    @property
-    def name(self) -> str:
-        """Name in the table; the random numbers depend on it."""
-
-    def __call__(self, image: Tensor, generator: np.random.Generator) -> Tensor:
-        """The image ``(C, H, W)``, edited."""
-
-
 @dataclass(frozen=True)
 class ColorBlock:
     """``occlude_with_color``."""
@@ -222,6 +210,11 @@ class LowFrequencies:
 
     def __call__(self, image: Tensor, generator: np.random.Generator) -> Tensor:
         return low_frequencies(image, self.radius, self.clip)
+
+
+#: A column of the paper's Table 8, called with an image ``(C, H, W)`` and the random
+#: numbers, which depend on its name.
+Edit = ColorBlock | Patch | HighFrequencies | LowFrequencies
 
 
 def _place(

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aib_mm.interpret.measure.regions import check_flags
 from aib_mm.interpret.ties import rounding_of
 
 
@@ -25,7 +26,7 @@ def attention_energy(attention: Tensor, mask: Tensor) -> Tensor:
         attention: ``(N, H, W)``.
         mask: ``(N, H, W)``, bool.
     """
-    _check(attention, mask)
+    check_flags('(N, H, W)', attention=attention, mask=mask)
     maps = attention.flatten(1).double()
     above = maps - maps.amin(dim=1, keepdim=True)
     constant = above.amax(dim=1, keepdim=True) <= rounding_of(maps)
@@ -45,7 +46,7 @@ def pointing_game(attention: Tensor, mask: Tensor, tolerance: int = 0) -> Tensor
         mask: ``(N, H, W)``, bool.
         tolerance: pixels by which a maximum may miss the object, in any direction.
     """
-    _check(attention, mask)
+    check_flags('(N, H, W)', attention=attention, mask=mask)
     maps = attention.flatten(1).double()
     peak = maps >= maps.amax(dim=1, keepdim=True) - rounding_of(maps)
     hits = peak & dilate(mask, tolerance).flatten(1)
@@ -68,7 +69,7 @@ def attention_iou(attention: Tensor, mask: Tensor, threshold: float = 0.5) -> Te
     Raises:
         ValueError: shapes or types that do not fit, another threshold.
     """
-    _check(attention, mask)
+    check_flags('(N, H, W)', attention=attention, mask=mask)
     check_threshold('threshold', threshold)
     maps, objects = attention.flatten(1).double(), mask.flatten(1)
     low, high = maps.amin(dim=1, keepdim=True), maps.amax(dim=1, keepdim=True)
@@ -90,8 +91,6 @@ def check_threshold(name: str, value: float) -> None:
 
 def dilate(mask: Tensor, pixels: int) -> Tensor:
     """Grow a bool mask ``(N, H, W)`` by ``pixels`` in all eight directions."""
-    if pixels == 0:
-        return mask
     size = 2 * pixels + 1
     grown = F.max_pool2d(mask.unsqueeze(1).float(), size, stride=1, padding=pixels)
     return grown.squeeze(1) > 0
@@ -145,23 +144,10 @@ def measure_on_object(
 ) -> dict[str, Tensor]:
     """Every measure of ``ON_OBJECT``, ``(N,)`` each, NaN for a mask without an object.
 
-    Args:
-        attention: ``(N, H, W)``.
-        mask: ``(N, H, W)``, bool.
-        settings: settings of the measures.
+    Maps and masks, bool, are ``(N, H, W)``.
     """
     found = mask.flatten(1).any(dim=1)
     return {
         name: torch.where(found, measure.of(attention, mask, settings), torch.nan)
         for name, measure in ON_OBJECT.items()
     }
-
-
-def _check(attention: Tensor, mask: Tensor) -> None:
-    if attention.dim() != 3 or attention.shape != mask.shape:
-        raise ValueError(
-            'attention and mask must both be (N, H, W), got '
-            f'{tuple(attention.shape)} and {tuple(mask.shape)}'
-        )
-    if mask.dtype != torch.bool:
-        raise ValueError(f'mask must be bool, got {mask.dtype}')

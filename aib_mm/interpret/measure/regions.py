@@ -6,7 +6,7 @@ samples come as evaluators get them: dicts, nested, metainfo and fields side by 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,15 +21,8 @@ from aib_mm.interpret.record.geometry import (
 )
 
 Sample = Mapping[str, Any]
-
-
-class Placed(NamedTuple):
-    """Attention ``(H, W)`` and the object ``(H, W)``, bool, pixel on pixel."""
-
-    attention: Tensor
-    mask: Tensor
-
-
+#: Attention ``(H, W)`` and the object ``(H, W)``, bool, pixel on pixel.
+Placed = tuple[Tensor, Tensor]
 Region = Callable[[Tensor, Sample], Placed]
 
 
@@ -45,8 +38,11 @@ class MaskRegion:
 
     def __call__(self, attention: Tensor, sample: Sample) -> Placed:
         remedy = f'load it, and PackInputs(algorithm_keys=({self.key!r},))'
-        mask = _above_zero(require(sample, self.key, remedy))
-        return Placed(resize_map(attention[None], _size(mask))[0], mask)
+        mask = require(sample, self.key, remedy)
+        array = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask)
+        # Torch takes no array that a flip turned around.
+        objects = torch.from_numpy(np.ascontiguousarray(array > 0))
+        return resize_map(attention[None], objects.shape)[0], objects
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ class BoxRegion:
         bboxes = require(instances, 'bboxes', remedy)
         boxes = getattr(bboxes, 'tensor', bboxes).detach().cpu()
         placed = map_on_image(attention, sample, self.frame)
-        return Placed(placed, boxes_mask(boxes, _size(placed)))
+        return placed, boxes_mask(boxes, placed.shape)
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ class ClassRegion:
                 'test pipeline'
             )
         outside = torch.tensor([*self.background, self.ignore_index])
-        return Placed(placed, ~torch.isin(labels, outside))
+        return placed, ~torch.isin(labels, outside)
 
 
 REGIONS: dict[str, type] = {
@@ -130,13 +126,21 @@ def require(sample: Sample, key: str, remedy: str) -> Any:
     return sample[key]
 
 
-def _above_zero(mask: Any) -> Tensor:
-    """A mask of any type as bool; torch takes no array that a flip turned around."""
-    if isinstance(mask, Tensor):
-        return mask.cpu() > 0
-    return torch.from_numpy(np.ascontiguousarray(np.asarray(mask) > 0))
+def check_flags(shape: str, **given: Tensor) -> None:
+    """Raise unless two tensors, the second of them bool, fit each other.
 
+    Args:
+        shape: their shape in words, ``'(N,)'`` or ``'(N, H, W)'``.
+        given: both by name.
 
-def _size(mask: Tensor) -> tuple[int, int]:
-    height, width = mask.shape
-    return height, width
+    Raises:
+        ValueError: names what does not fit.
+    """
+    (first, values), (second, flags) = given.items()
+    if values.dim() != len(shape.split()) or values.shape != flags.shape:
+        raise ValueError(
+            f'{first} and {second} must both be {shape}, got {tuple(values.shape)} and '
+            f'{tuple(flags.shape)}'
+        )
+    if flags.dtype != torch.bool:
+        raise ValueError(f'{second} must be bool, got {flags.dtype}')

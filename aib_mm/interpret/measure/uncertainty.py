@@ -16,7 +16,7 @@ from torch import Tensor
 
 from aib_mm.entropy import ENTROPY, INFORMATION, entropy, exclude_each_other
 from aib_mm.errors import check_count
-from aib_mm.interpret.measure.regions import require
+from aib_mm.interpret.measure.regions import check_flags, require
 from aib_mm.interpret.ties import SCORE_ROUNDING, rounding_of, tie_ranks
 
 
@@ -38,7 +38,7 @@ def expected_calibration_error(
     Raises:
         ValueError: shapes that do not fit, no bins, a confidence outside [0, 1].
     """
-    _check(confidence, correct)
+    check_flags('(N,)', values=confidence, flags=correct)
     check_count('bins', bins, 1)
     confidence = confidence.double()
     if ((confidence < 0) | (confidence > 1)).any():
@@ -46,8 +46,6 @@ def expected_calibration_error(
             f'confidence must be in [0, 1], got {confidence.min():g} to '
             f'{confidence.max():g}'
         )
-    if not len(confidence):
-        return float('nan')
     edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)[1:-1]
     place = torch.bucketize(confidence - SCORE_ROUNDING, edges)
     gaps = torch.zeros(bins, dtype=torch.float64)
@@ -72,7 +70,7 @@ def error_detection_auroc(
     Raises:
         ValueError: shapes that do not fit.
     """
-    _check(doubt, wrong)
+    check_flags('(N,)', values=doubt, flags=wrong)
     errors, hits = int(wrong.sum()), int((~wrong).sum())
     if not errors or not hits:
         return float('nan')
@@ -167,13 +165,3 @@ def _doubts(sample: Mapping[str, Any]) -> dict[str, float]:
     if 'attention_std' in sample:
         found['attention_std'] = sample['attention_std'].double().mean().item()
     return found
-
-
-def _check(values: Tensor, flags: Tensor) -> None:
-    if values.dim() != 1 or values.shape != flags.shape:
-        raise ValueError(
-            'values and flags must both be (N,), got '
-            f'{tuple(values.shape)} and {tuple(flags.shape)}'
-        )
-    if flags.dtype != torch.bool:
-        raise ValueError(f'flags must be bool, got {flags.dtype}')

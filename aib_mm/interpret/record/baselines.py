@@ -15,15 +15,6 @@ from aib_mm.utils.libraries import require_library
 CENTER_STD = 0.25
 
 
-def check_captum() -> None:
-    """Raise unless captum can be imported.
-
-    Raises:
-        MissingLibraryError: names the remedy.
-    """
-    require_library('captum.attr', 'captum', 'occlusion maps')
-
-
 def occlusion_map(
     predict: Callable[[Tensor], Tensor],
     images: Tensor,
@@ -61,7 +52,7 @@ def occlusion_map(
         raise ValueError(
             f'a window of {window}×{window} pixels does not fit into {height}×{width}'
         )
-    check_captum()
+    require_library('captum.attr', 'captum', 'occlusion maps')
     from captum.attr import Occlusion
 
     falls = Occlusion(predict).attribute(

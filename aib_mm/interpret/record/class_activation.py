@@ -119,10 +119,7 @@ def as_map(output: Any) -> Tensor | None:
 
 
 def default_layer(
-    model: nn.Module,
-    inputs: Tensor,
-    within: str = '',
-    scoring: nn.Module | None = None,
+    model: nn.Module, inputs: Tensor, within: str = '', scoring: nn.Module | None = None
 ) -> str:
     """Name of the last layer whose map is at least 7×7 and moves the highest logit.
 
@@ -144,11 +141,10 @@ def default_layer(
         InferenceError: no layer has such a map.
     """
     found: dict[str, Tensor] = {}
-    images = inputs
 
-    def note(name: str, inputs: Any, output: Any) -> None:
+    def note(name: str, _: Any, output: Any) -> None:
         maps = as_map(output)
-        if maps is None or len(maps) != len(images):
+        if maps is None or len(maps) != len(inputs):
             return
         if min(maps.shape[2:]) >= MIN_SIDE:
             if output.requires_grad:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel
@@ -18,6 +19,7 @@ from aib_mm.errors import check_count
 from aib_mm.features import AttentionMaps
 from aib_mm.hooks import without_fields_of_views
 from aib_mm.interpret.record.geometry import resize_map
+from aib_mm.interpret.record.information import BITS
 from aib_mm.interpret.record.recording import watch
 from aib_mm.interpret.record.source import (
     AttentionSource,
@@ -28,7 +30,7 @@ from aib_mm.interpret.record.source import (
 from aib_mm.interpret.record.windows import Levels, Windows, slide_windows, whole_levels
 from aib_mm.utils.wrappers import unwrapped
 
-FIELDS = ('attention_mean', 'attention_std')
+FIELDS = ('attention_mean', 'attention_std', 'attention_bits')
 
 
 def combine_levels(
@@ -55,13 +57,47 @@ def combine_levels(
             for levels in zip(*(maps[:2] for maps in attention), strict=True)
         )
         return mean.mean(dim=0).unsqueeze(1), std.mean(dim=0).unsqueeze(1)
+    maps = _level(attention, level)
+    return maps.mean, maps.std
+
+
+def combine_bits(
+    attention: Sequence[AttentionMaps], level: str | int = 'mean'
+) -> Tensor | None:
+    """Bits that each position lets through, on the levels of ``combine_levels``.
+
+    Several levels are summed on the finest one's grid. A coarse position's bits are
+    shared out among those that it lies over, so that their sum stays what it was
+    (about so, where a size does not divide the other).
+
+    Returns:
+        ``(B, 1, H, W)``; None where the neck does not report them
+        (``modulation='replace'`` does).
+
+    Raises:
+        ValueError: there is no such level.
+    """
+    levels = attention if level == 'mean' else [_level(attention, level)]
+    nats = [maps.nats for maps in levels if maps.nats is not None]
+    if len(nats) < len(levels) or not nats:
+        return None
+    height, width = max(nats, key=Tensor.numel).shape[-2:]
+    shares = [x.shape[-2] * x.shape[-1] / (height * width) for x in nats]
+    placed = [
+        share * F.interpolate(x, (height, width), mode='nearest-exact')
+        for share, x in zip(shares, nats, strict=True)
+    ]
+    return BITS * torch.stack(placed).sum(dim=0)
+
+
+def _level(attention: Sequence[AttentionMaps], level: str | int) -> AttentionMaps:
     assert isinstance(level, int)
     if level >= len(attention):
         raise ValueError(
             f'level must be less than {len(attention)}, the number of levels that have '
             f'attention, got {level}'
         )
-    return attention[level].mean, attention[level].std
+    return attention[level]
 
 
 class PredictionMapsHook(Hook):
@@ -103,11 +139,13 @@ class PredictionMapsHook(Hook):
         self._windows: Windows | None = None
         self._warned = False
 
-    def use(self, samples: Predictions, mean: Tensor, std: Tensor) -> None:
+    def use(
+        self, samples: Predictions, mean: Tensor, std: Tensor, bits: Tensor | None
+    ) -> None:
         """Do something with the predictions and their maps, ``(B, 1, h, w)`` each.
 
-        The maps lie over the network's input with its padding
-        (``interpret.map_on_image`` takes that off).
+        ``bits`` are what ``combine_bits`` gives. All lie over the network's input with
+        its padding (``interpret.map_on_image`` takes that off).
         """
         raise NotImplementedError
 
@@ -164,7 +202,8 @@ class PredictionMapsHook(Hook):
         if len(mean) != len(output):
             self._warn(f'the model makes {len(output)} predictions of {len(mean)} maps')
             return
-        self.use(output, mean.detach(), std.detach())
+        bits = combine_bits(levels, self.level)
+        self.use(output, mean.detach(), std.detach(), bits)
 
     def _warn(self, reason: str) -> None:
         if not self._warned:
@@ -183,17 +222,21 @@ class AttentionFieldsHook(PredictionMapsHook):
 
     Every data sample that the model returns in ``mode='predict'`` gets
     ``attention_mean`` and ``attention_std``, ``(1, h, w)``, over the network's input
-    with its padding; without the second where nothing is random. For evaluators and
-    drawing hooks, whatever the heads are: nothing else in this package writes these
-    fields.
+    with its padding; without the second where nothing is random. Where the neck
+    reports what its map lets through, ``attention_bits`` ``(1, h, w)`` is that, in bits
+    a position. For evaluators and drawing hooks, whatever the heads are: nothing else
+    in this package writes these fields.
     """
 
-    def use(self, samples: Predictions, mean: Tensor, std: Tensor) -> None:
+    def use(
+        self, samples: Predictions, mean: Tensor, std: Tensor, bits: Tensor | None
+    ) -> None:
         """Write the fields."""
-        names = FIELDS if std.any() else FIELDS[:1]
-        for sample, *values in zip(samples, mean, std, strict=True):
-            for name, value in zip(names, values, strict=False):
-                sample.set_field(value, name)
+        fields = (mean, std if std.any() else None, bits)
+        for name, values in zip(FIELDS, fields, strict=True):
+            if values is not None:
+                for sample, value in zip(samples, values, strict=True):
+                    sample.set_field(value.detach(), name)
 
 
 def _are_data_samples(output: Any) -> bool:

@@ -1,6 +1,6 @@
 """Maps brought to the pixels of an image, and boxes as pixels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from aib_mm.errors import choose
 FRAMES = ('ori_shape', 'img_shape')
 
 
-def resize_map(attention: Tensor, size: tuple[int, int], smooth: bool = True) -> Tensor:
+def resize_map(attention: Tensor, size: Sequence[int], smooth: bool = True) -> Tensor:
     """Attention ``(N, 1, h, w)`` at ``size``, ``(N, H, W)``.
 
     Args:
@@ -21,9 +21,8 @@ def resize_map(attention: Tensor, size: tuple[int, int], smooth: bool = True) ->
         size: H and W.
         smooth: True for bilinear, else the nearest value, so that anchors stay anchors.
     """
-    return F.interpolate(
-        attention, size, mode='bilinear' if smooth else 'nearest-exact'
-    ).squeeze(1)
+    mode = 'bilinear' if smooth else 'nearest-exact'
+    return F.interpolate(attention, tuple(size), mode=mode).squeeze(1)
 
 
 def map_on_image(
@@ -103,7 +102,7 @@ def _resized_shape(
     return height, width
 
 
-def boxes_mask(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def boxes_mask(boxes: Tensor, size: Sequence[int]) -> Tensor:
     """Pixels ``(H, W)`` whose centre lies in any of the boxes, bool.
 
     Args:

@@ -4,9 +4,9 @@ What is shown of an image are the pixels that the pipeline's own loader read: an
 decoder may turn it (EXIF), or take other bands or another bit depth.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
@@ -32,12 +32,13 @@ class Loaded(NamedTuple):
     """One image as the pipeline packed it, and its pixels as they were loaded.
 
     ``image`` is ``(H, W, 3)``, RGB, see ``visible``; None where the set holds arrays,
-    and so nothing was loaded.
+    and so nothing was loaded. ``load_batches`` writes the ``name``.
     """
 
     inputs: Any
     data_sample: BaseDataElement
     image: NDArray[np.uint8] | None
+    name: str = ''
 
 
 class Failure(NamedTuple):
@@ -149,32 +150,25 @@ def dataset_items(dataset: Any, root: str | None) -> list[Item]:
 
 def load_batches(
     items: Iterable[Item], batch_size: int
-) -> Iterator[list[tuple[str, Loaded] | Failure]]:
+) -> Iterator[list[Loaded | Failure]]:
     """Load in the background, a few batches ahead of whoever takes them."""
     left = iter(items)
+    chunks = iter(lambda: list(islice(left, batch_size)), [])
     with ThreadPoolExecutor(1, 'aib-load') as pool:
-        waiting: list[Future] = []
+        loading = (pool.submit(_load_all, chunk) for chunk in chunks)
+        waiting = deque(islice(loading, _BATCHES_AHEAD))
         try:
-            while True:
-                while len(waiting) < _BATCHES_AHEAD:
-                    chunk = list(islice(left, batch_size))
-                    if not chunk:
-                        break
-                    waiting.append(pool.submit(_load_all, chunk))
-                if not waiting:
-                    return
-                yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(islice(loading, 1))
         finally:
-            for future in waiting:
-                future.cancel()
+            pool.shutdown(cancel_futures=True)
 
 
 def with_shapes(metainfo: Mapping[str, Any], packed: Tensor) -> dict[str, Any]:
     """``metainfo`` with the shapes that a set which loads no files does not know.
 
-    Args:
-        metainfo: facts of a data sample.
-        packed: ``(C, h, w)``, what the pipeline hands over.
+    They are those of ``packed``, ``(C, h, w)``, what the pipeline hands over.
     """
     shape = tuple(packed.shape[-2:])
     return dict(img_shape=shape, ori_shape=shape) | dict(metainfo)
@@ -234,11 +228,11 @@ def _eight_bits(planes: NDArray) -> NDArray[np.uint8]:
     return values.clip(0, 255).round().astype(np.uint8)
 
 
-def _load_all(items: Sequence[Item]) -> list[tuple[str, Loaded] | Failure]:
-    loaded: list[tuple[str, Loaded] | Failure] = []
+def _load_all(items: Sequence[Item]) -> list[Loaded | Failure]:
+    loaded: list[Loaded | Failure] = []
     for item in items:
         try:
-            loaded.append((item.name, item.load()))
+            loaded.append(item.load()._replace(name=item.name))
         except Exception as error:  # whatever a decoder or a pipeline makes of a file
             loaded.append(failure_of(item.name, error))
     return loaded
@@ -271,8 +265,7 @@ def _shapes(channels: Sequence[int]) -> str:
 
 
 def _load_sample(dataset: Any, index: int, path: Path | None) -> Loaded:
-    there = path is not None and path.is_file()
-    with _whole(path) if path is not None and there else nullcontext():
+    with _whole(path) if path is not None and path.is_file() else nullcontext():
         data = dataset[index]
     return _packed(data, dataset.pipeline.pixels)
 
@@ -332,9 +325,8 @@ def _unique(items: list[Item]) -> list[Item]:
     """Number the names that occur several times."""
     counts = Counter(item.name for item in items)
     seen: Counter[str] = Counter()
-    renamed = []
-    for item in items:
+    for i, item in enumerate(items):
         seen[item.name] += 1
-        again = f'{item.name} ({seen[item.name]})'
-        renamed.append(item._replace(name=again) if counts[item.name] > 1 else item)
-    return renamed
+        if counts[item.name] > 1:
+            items[i] = item._replace(name=f'{item.name} ({seen[item.name]})')
+    return items

@@ -116,7 +116,6 @@ class FeatureSource(AttentionSource):
 
     @property
     def words(self) -> str:
-        """What the maps are, for people."""
         kind = 'gate' if self.is_gate else 'mean over the channels'
         return f'{kind} of {self.module}'
 
@@ -162,7 +161,6 @@ class ClassActivationSource:
 
     @property
     def words(self) -> str:
-        """What the maps are, for people."""
         return self.method + (f' of {self.layer}' if self.layer else '')
 
     def modules(self, model: nn.Module) -> Mapping[str, nn.Module]:
@@ -186,14 +184,8 @@ class ClassActivationSource:
     ) -> tuple[Predictions, AttentionRecord]:
         """Predictions of a batch, and the map of the scores that they stand on.
 
-        The second pass draws the numbers of the first again. A map is 0 where nothing
-        is predicted.
-
-        Args:
-            model: model of any host, in eval mode.
-            data: what its data preprocessor gave.
-            predict: function that predicts this batch.
-            scores: function that gives these scores.
+        Arguments as for ``AttentionSource.look``. The second pass draws the numbers of
+        the first again. A map is 0 where nothing is predicted.
 
         Raises:
             InferenceError: a layer without a map, or one that no score depends on.
