@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bad_configs import AT_WORK, HOSTS, ROWS, write
 from runner_logs import own_loggers
 from shipped_configs import PATHS, is_large
-from test_bad_configs import AT_WORK, HOSTS, ROWS, write
 
 from aib_mm.__main__ import main
 

@@ -21,7 +21,6 @@ from map_models import (
 )
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from shipped_configs import PATHS, built
 from torch import Tensor, nn
 
 from aib_mm.cli import interpretability
@@ -39,11 +38,7 @@ from aib_mm.interpret.measure.edits import (
     Patch,
     generator_for,
 )
-from aib_mm.interpret.record.class_activation import (
-    METHODS,
-    class_activation,
-    default_layer,
-)
+from aib_mm.interpret.record.class_activation import METHODS, class_activation
 from aib_mm.utils.libraries import MissingLibraryError
 
 TESTS = Path(__file__).parent
@@ -462,59 +457,6 @@ def test_the_missing_library_is_named(
     )
     with pytest.raises(MissingLibraryError, match=r'pip install grad-cam'):
         class_activation(nn.Identity(), nn.Identity(), torch.rand(1, 3, 8, 8))
-
-
-class Pooled(nn.Module):
-    """Conv, ReLU, global average pooling, linear: where CAM and Grad-CAM agree."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = nn.Sequential(
-            nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(inplace=True), nn.AvgPool2d(4)
-        )
-        self.fc = nn.Linear(6, 5)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.fc(self.backbone(images).mean(dim=(2, 3)))
-
-
-def test_the_default_layer_is_the_last_large_one() -> None:
-    model = Pooled()
-    # 16×16 after the ReLU, 4×4 after the pooling.
-    assert default_layer(model, torch.rand(1, 3, 16, 16)) == 'backbone.1'
-    assert default_layer(model.backbone, torch.rand(1, 3, 16, 16)) == '1'
-    assert default_layer(model, torch.rand(1, 3, 32, 32)) == 'backbone'
-    with pytest.raises(ValueError, match=r'no layer of Pooled .* 7×7 .* 6, 6\)'):
-        default_layer(model, torch.rand(1, 3, 6, 6))
-    assert not any(module._forward_hooks for module in model.modules())
-
-
-VGGS = [path for path in PATHS if path.stem.startswith('vgg16-narrow')]
-
-
-@pytest.mark.parametrize('path', VGGS, ids=lambda path: path.stem)
-def test_the_default_layer_of_every_vgg_is_at_one_depth(path: Path) -> None:
-    model = built(Config.fromfile(path), 32).eval()
-    layer = default_layer(model, torch.rand(1, 3, 32, 32))
-    # VGG-GAP has one conv more, behind block 5: where its Grad-CAM is CAM.
-    expected = 'head.conv' if 'gap' in path.stem else 'conv5_3'
-    assert layer.endswith(expected)
-
-
-@needs_grad_cam
-def test_grad_cam_of_a_pooled_layer_is_the_weighted_sum() -> None:
-    model, images = Pooled().eval(), torch.rand(3, 3, 8, 8)
-    logits, maps = class_activation(model, model.backbone[1], images)
-    with torch.no_grad():
-        features = model.backbone[1](model.backbone[0](images))
-        torch.testing.assert_close(logits, model(images))
-    for image in range(3):
-        weights = model.fc.weight[logits[image].argmax()].detach()
-        raw = torch.einsum('k,khw->hw', weights, features[image]).clamp_min(0)
-        scaled = (raw - raw.min()) / (raw - raw.min()).max().clamp_min(1e-30)
-        torch.testing.assert_close(maps[image], scaled, atol=1e-3, rtol=1e-3)
-    assert all(parameter.grad is None for parameter in model.parameters())
-    assert not any(module._forward_hooks for module in model.modules())
 
 
 @needs_grad_cam

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bad_configs import BASES, last_line
 from damaged_sets import CLASSES, write_set
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, RepeatDataset, pseudo_collate
 from PIL import Image
 from runner_logs import own_loggers
-from test_bad_configs import BASES, last_line
 from torch.utils.data import ConcatDataset, DataLoader
 
 from aib_mm.cli import train as program

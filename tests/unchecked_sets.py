@@ -7,6 +7,7 @@ these classes by name, ``unchecked_sets.UncheckedSVHN``.
 from dataclasses import replace
 from typing import ClassVar
 
+from mmengine.dataset import BaseDataset
 from unchecked_cifar import UncheckedCIFAR10
 
 from aib_mm.classification import STL10, SVHN
@@ -40,3 +41,8 @@ class ClosedSTL10(STL10):
 
 class ClosedCIFAR10(UncheckedCIFAR10):
     url = f'{CLOSED}/cifar-10-python.tar.gz'
+
+
+def samples(dataset: BaseDataset) -> list[dict]:
+    """What a data set knows of each sample, before its pipeline."""
+    return [dataset.get_data_info(index) for index in range(len(dataset))]
