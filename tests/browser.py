@@ -28,7 +28,9 @@ OPTIONS = [
     '--hide-scrollbars',
     '--remote-debugging-pipe',
 ]
-KEYS = {'Escape': 27, 'Enter': 13, 'ArrowLeft': 37, 'ArrowRight': 39, 'Tab': 9}
+KEYS = {'Escape': 27, 'Enter': 13, 'Tab': 9} | {
+    f'Arrow{way}': code for code, way in enumerate(('Left', 'Up', 'Right', 'Down'), 37)
+}
 
 
 def find_browser() -> str | None:

@@ -160,6 +160,17 @@ def test_a_card_says_what_was_predicted_how_surely_and_what_was_measured(tmp_pat
     assert 'quantised<br>0.25–0.5<br><span>2 anchors</span>' in first
 
 
+def test_what_was_predicted_and_is_not_there_is_no_success(tmp_path):
+    found = dataclasses.replace(make_case(), true=[0, 1], predicted=[0, 2, 9])
+    text = write_folder(tmp_path / 'r.html', found)
+    (said,) = re.findall(r'<p class="verdict right">\s*(.*?)\s*</p>', text, re.S)
+    good, rest = said.split('<span class="rest">')
+    assert good == '✓ 1 of 2 classes found'
+    assert ' '.join(re.sub('</?(b|span)>', '', rest).split()) == (
+        '; missed dog; also predicted, and not there: &lt;i&gt;&amp;, 9'
+    )
+
+
 def test_counts_are_of_all_images(tmp_path):
     text = write(tmp_path / 'r.html', make_sections())
     assert 'Predicted right <small>2 of 1,580</small>' in text
@@ -256,7 +267,8 @@ def test_what_can_be_filtered_and_shown_is_there_to_choose(tmp_path):
             for tag in ('select', 'input')
         ]
 
-    known = make_case(measures=dict(consistency=0.5, preference=0.5))
+    known = [make_case(measures=dict(consistency=v, preference=v)) for v in (1, 2, 3)]
+    alike = make_case(measures=dict(consistency=0.5, preference=0.5))
     bare = dataclasses.replace(
         make_case(attention=False), true=None, right=None, outline=''
     )
@@ -264,7 +276,8 @@ def test_what_can_be_filtered_and_shown_is_there_to_choose(tmp_path):
     unknown = dataclasses.replace(bare, tiles=samples)
     everything = {'verdict', 'looks', 'true', 'predicted', 'third', 'sort', 'colours'}
     sliders = {'name', 'opacity', 'size'}
-    assert controls(known) == [everything, {'outline', *sliders}]
+    assert controls(*known) == [everything, {'outline', *sliders}]
+    assert controls(*[alike] * 3) == [everything - {'third'}, {'outline', *sliders}]
     assert controls(unknown) == [{'predicted', 'colours'}, {'samples', *sliders}]
     assert controls(bare) == [{'predicted'}, {'name'}]
 
@@ -316,7 +329,8 @@ def test_std_scale_of_a_model_ends_at_its_own_largest(tmp_path):
 
 
 def test_every_kind_of_map_has_a_scale():
-    assert {kind.scale for kind in KINDS.values()} == set(SCALES)
+    apart = Tile('sample_1', np.eye(2), apart=True).kind
+    assert {kind.scale for kind in (*KINDS.values(), apart)} == set(SCALES)
 
 
 def test_a_title_may_be_left_out_and_failures_are_named(tmp_path):
@@ -413,9 +427,13 @@ def test_outline_lies_over_the_whole_image():
 def test_thirds_of_the_consistency(tmp_path):
     values = [0.9, 0.1, None, 0.5, 0.7, 0.2, 0.3]
     assert thirds(values) == [2, 0, None, 1, 2, 0, 1]
-    # The page prints 1 of all four: they cannot be in two thirds.
-    assert thirds([0.5, 1 - 1e-9, 1.0, 1 - 6e-16, 1.0, 0.4]) == [0, 2, 2, 2, 2, 0]
-    assert thirds([]) == [] and thirds([None]) == [None] and thirds([0.3]) == [0]
+    # By rank, also of what the page prints alike; but 1 is never lowest and highest.
+    assert thirds([0.5, 1 - 1e-9, 1.0, 1 - 6e-16, 1.0, 0.4]) == [0, 1, 2, 1, 2, 0]
+    assert thirds([0.5, 1 - 1e-9, 1.0, 1 - 6e-16, 1.0]) == [None] * 5
+    many = thirds(np.random.default_rng(0).uniform(0.98, 1, 150).tolist())
+    assert [many.count(third) for third in range(3)] == [50, 50, 50]
+    assert thirds([]) == [] and thirds([None]) == [None]
+    assert thirds([0.3]) == [None] and thirds([0.3, 0.4]) == [None] * 2
     measured = [{} if value is None else dict(consistency=value) for value in values]
     cases = [make_case(measures=measures) for measures in measured]
     cards = Page(write_folder(tmp_path / 'p.html', *cases)).all('article')

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,9 @@ pytestmark = pytest.mark.skipif(
 )
 CLASSES = ('cat', 'dog')
 SCALE = (0.0, 2.0)
+#: Place of the first card that passes; the image of what has the focus.
+FIRST = "document.querySelector('.card:not([hidden])').getBoundingClientRect().top"
+OWN = "document.activeElement.closest('.card').querySelector('h4').textContent"
 
 
 def make_case(folder: Path, i: int) -> Case:
@@ -51,14 +55,16 @@ def make_case(folder: Path, i: int) -> Case:
     )
 
 
-def write(path: Path, cases: list[Case]) -> Path:
+def write(
+    path: Path, cases: list[Case], value_range: tuple[float, float] | None = SCALE
+) -> Path:
     write_page(
         path,
         title='Where it looks',
         lead='Brown images.',
         sections=[Section('', '', cases)],
         classes=CLASSES,
-        value_range=SCALE,
+        value_range=value_range,
         by_class=[ClassRow(0, 5, 0.6, 0.8)],
         class_measure=HIT_RATE,
     )
@@ -172,12 +178,53 @@ def test_filters_and_order_and_an_empty_filter_that_resets(tab: Tab) -> None:
 
 
 def test_what_looks_at_the_background_is_one_click_away(tab: Tab) -> None:
+    said = tab.value("document.querySelector('header p:last-of-type').innerText")
+    assert 'look at the background 3 (against chance below 1, lowest first)' in said
+    tab.choose('sort', '-consistency')
     tab.click('[data-value=background]')
     assert shown(tab) == ['0000', '0001', '0002']
+    assert tab.value("document.querySelector('[name=sort]').value") == 'preference'
+
+
+def test_links_keep_the_filters_that_are_set_and_take_the_focus(tab: Tab) -> None:
+    tab.choose('name', '00')
+    tab.choose('sort', '-preference')
+    tab.click('[data-value=right]')
+    assert shown(tab) == ['0004', '0002', '0000']
+    tab.click('[data-value=background]')
+    assert shown(tab) == ['0000', '0002']  # right, and looks there: the lowest first
+    tab.press('Tab')
+    assert tab.value(OWN) == 'im0000.png'
     tab.click('.classes summary')
     tab.click('[data-field=true]')
+    fields = (
+        "['name', 'verdict', 'looks', 'true'].map(name => form.elements[name].value)"
+    )
+    assert tab.value(fields) == ['00', 'right', 'background', '0']
+    tab.choose('verdict', 'wrong')
+    tab.choose('predicted', '0')
+    tab.click('.empty button')
     assert len(shown(tab)) == 5
-    assert tab.value("document.querySelector('[name=true]').value") == '0'
+    tab.press('Tab')
+    assert tab.value(OWN) == 'im0000.png'
+
+
+def test_what_was_chosen_begins_at_its_first_card(browser: Tab, page: Path) -> None:
+    browser.open(page, 1200, 600)
+    # At the top nothing moves: what is chosen with stays under the hand.
+    browser.choose('sort', '-consistency')
+    assert browser.value('scrollY') == 0
+    for name, value in (('sort', 'consistency'), ('verdict', 'right'), ('name', 'im')):
+        browser.value('scrollTo(0, document.body.scrollHeight)')
+        assert browser.value(FIRST) < 0
+        browser.choose(name, value)
+        bar = browser.value(
+            "document.querySelector('.legends').getBoundingClientRect().bottom"
+        )
+        assert bar <= browser.value(FIRST) < bar + 40, name
+    browser.value('scrollTo(0, document.body.scrollHeight)')
+    browser.click('[type=reset]')
+    assert 0 < browser.value(FIRST) < 300
 
 
 def test_samples_are_there_when_asked_for(tab: Tab) -> None:
@@ -206,12 +253,64 @@ def test_a_click_enlarges_and_keys_leaf_and_close(tab: Tab) -> None:
     assert tab.value(title).startswith('im0001.png: image')
     tab.press('Escape')
     assert not is_seen(tab, 'dialog')
-    focused = "document.activeElement.closest('.card').querySelector('h4').textContent"
-    assert tab.value(focused) == 'im0001.png'
+    assert tab.value(OWN) == 'im0001.png'
     tab.press('Enter')  # on the tile that was clicked
     assert is_seen(tab, 'dialog')
     tab.click('.close')
     assert not is_seen(tab, 'dialog')
+
+
+def test_up_and_down_go_to_the_same_map_of_other_images(tab: Tab) -> None:
+    tab.choose('verdict', 'right')
+    tab.choose('size', '480')  # the last card is then far from the first
+    tab.click('[name=samples]')
+    tab.wait("document.querySelector('.card:nth-child(1) .sample')?.checkVisibility()")
+    title = "document.querySelector('#enlarged').textContent"
+    for css_class, caption in (('mean', 'mean'), ('sample', 'sample 1')):
+        tab.click(f'.card:nth-child(1) .{css_class} .tile')
+        before = tab.value('scrollY')
+        for key, image in (('Up', 0), ('Down', 2), ('Down', 4), ('Down', 4), ('Up', 2)):
+            tab.press(f'Arrow{key}')
+            assert tab.value(title).startswith(f'im{image:04d}.png: {caption}, 0–'), key
+        tab.value('new Promise(done => setTimeout(done, 300))')  # scrolling is smooth
+        assert tab.value('scrollY') == before
+        tab.press('Escape')
+
+
+def test_colours_are_said_to_be_mixed_with_the_photograph(tab: Tab) -> None:
+    how = "document.querySelector('.how').textContent"
+    mixed = 'Below 100 % the photograph under it makes it lighter or darker.'
+    same = 'A colour is the same value in every picture.'
+    assert tab.value(how) == f'{same} {mixed}'
+    tab.choose('opacity', '100')
+    assert tab.value(how) == same
+    tab.choose('opacity', '99')
+    tab.choose('colours', 'rank')
+    assert tab.value(how).endswith(mixed)
+
+
+def test_samples_of_another_level_have_their_own_colours(
+    browser: Tab, tmp_path: Path
+) -> None:
+    # Twice the mean's values. And what is predicted and not there is not green.
+    case = make_case(tmp_path, 4)
+    values = np.repeat(np.repeat([[0.0, 0.2], [0.4, 2.8]], 100, 0), 100, 1)
+    sample = Tile('sample_1', values, apart=True).picture(tmp_path / 'im0004')
+    case = replace(case, predicted=[0, 1], tiles=[case.tiles[0], sample])
+    browser.open(write(tmp_path / 'index.html', [case], value_range=None))
+    legend = '.legend[data-scale=samples]'
+    assert not is_seen(browser, legend)
+    browser.click('[name=samples]')
+    assert is_seen(browser, legend)
+    browser.choose('opacity', '100')
+    wanted = expected('viridis', [0, 0.1 / 1.4, 0.2 / 1.4, 1])
+    for name in ('mean', 'sample'):
+        seen = colors_of(browser, f'.{name} .tile')
+        assert np.abs(np.array(seen) - wanted).max() < 3, name
+    color = "getComputedStyle(document.querySelector('{}')).color"
+    places = ('body', '.verdict.right', '.verdict.right .rest')
+    ink, right, rest = (browser.value(color.format(one)) for one in places)
+    assert rest == ink != right
 
 
 def test_numbers_are_explained_where_they_are_unfolded(tab: Tab) -> None:
@@ -243,6 +342,15 @@ def test_nothing_is_cut_off(browser: Tab, page: Path, width: int) -> None:
     assert browser.value('document.documentElement.scrollWidth') <= width
     tile = browser.value("document.querySelector('.card .tile').offsetWidth")
     assert tile >= 110
+    assert is_seen(browser, '.how')
+    inside = (
+        'dialog.scrollWidth <= dialog.clientWidth &&'
+        'dialog.scrollHeight <= dialog.clientHeight && dialog.offsetWidth < innerWidth'
+    )
+    for height in (500, 900):
+        browser.open(page, width, height)
+        browser.click('.card:nth-child(2) .mean .tile')
+        assert browser.value(inside), height
 
 
 @pytest.mark.slow

@@ -124,7 +124,8 @@ def test_the_page_needs_the_files_beside_it_alone(written) -> None:
     measures = json.loads(cards[0]['data-measures'])
     assert {'consistency', 'attention_std', 'total_bits'} <= set(measures)
     selects = {select['name'] for select in page.all('select')}
-    assert selects == {'predicted', 'third', 'sort', 'colours'}  # there is no truth
+    # There is no truth, and no third of consistencies that are all 1.
+    assert selects == {'predicted', 'sort', 'colours'}
 
 
 def test_of_a_split_the_truth_is_known(model, tmp_path, monkeypatch, capsys) -> None:
@@ -148,6 +149,7 @@ def test_of_a_split_the_truth_is_known(model, tmp_path, monkeypatch, capsys) -> 
     assert [card['data-true'] for card in page.all('article')] == [*'01356']
     assert 'the first 5 of them' in text and 'airplane' in text
     assert {s['name'] for s in page.all('select')} >= {'true', 'predicted'}
+    assert 'Right: the predicted class is the true one' in text
 
 
 def test_pictures_compare_with_a_range(model, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aib_mm.attention import AIBAttention
-from aib_mm.interpret.draw.cases import Case, Tile
+from aib_mm.interpret.draw.cases import Case, Tile, top_scores
 from aib_mm.interpret.draw.page import Section
 from aib_mm.interpret.draw.pictures import image_uri, outline_uri
 from aib_mm.interpret.measure.metrics import AttentionLocalization
@@ -24,7 +24,6 @@ from aib_mm.utils.files import write_atomically
 
 CASES = 'cases.npz'
 SHARED_CASES = 10
-TOP_SCORES = 3
 # The same images first for every model, whatever the order of the test set.
 _ORDER_SEED = 0
 
@@ -116,16 +115,16 @@ def _case(cases: Cases, data: Path, index: int) -> Case:
     with Image.open(path) as image:
         pixels = np.asarray(image.convert('RGB'))
     scores, label = found['scores'], int(found['label'])
-    order = np.argsort(-scores, kind='stable')
+    predicted = int(scores.argmax())
     notes = {'quantized': f'{found.get("anchors")} anchors'}
     kl = {'KL': f'{found["kl_nats"]:.1f} nats'} if 'kl_nats' in found else {}
     return Case(
         name=path.relative_to(data).with_suffix('').as_posix(),
         photo=image_uri(pixels),
         shape=pixels.shape,
-        predicted=[int(order[0])],
+        predicted=[predicted],
         true=[label],
-        right=int(order[0]) == label,
+        right=predicted == label,
         tiles=[
             Tile(
                 name, found[name], notes.get(name, ''), smooth=name != 'quantized'
@@ -134,7 +133,7 @@ def _case(cases: Cases, data: Path, index: int) -> Case:
             if name in found
         ],
         outline=outline_uri(found['mask']),
-        scores=[(int(i), float(scores[i])) for i in order[:TOP_SCORES]],
+        scores=top_scores(scores, [label]),
         measures={**_localization(found), **kl},
     )
 

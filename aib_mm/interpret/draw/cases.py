@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aib_mm.errors import choose
 from aib_mm.interpret.draw.pictures import SCALES, data_uri, image_jpeg, map_png, shrink
@@ -20,6 +21,8 @@ from aib_mm.utils.tables import Column
 #: Shares of a map's positions whose values the page knows: each twentieth.
 SPREAD = np.linspace(0, 1, 21)
 TOP_SCORES = 3
+#: Scales of the attention itself, on which models and images compare.
+ATTENTION = ('attention', 'samples')
 #: Fields of predictions that have a place in the image, so that drawing them tells.
 PLACED = ('pred_instances', 'pred_sem_seg')
 
@@ -101,6 +104,8 @@ class Tile:
         values: ``(h, w)``.
         note: a few words under it.
         smooth: whether values between two positions mean anything; anchors do not.
+        apart: whether a sample is of another level than the mean, and so has a scale
+            of its own.
 
     Raises:
         ValueError: another kind, or values of another shape.
@@ -110,6 +115,7 @@ class Tile:
     values: Map
     note: str = ''
     smooth: bool = True
+    apart: bool = False
 
     def __post_init__(self) -> None:
         choose('kind of map', self.name.partition('_')[0], KINDS)
@@ -119,7 +125,8 @@ class Tile:
     @property
     def kind(self) -> Kind:
         """Kind of the map."""
-        return KINDS[self.name.partition('_')[0]]
+        kind = KINDS[self.name.partition('_')[0]]
+        return kind._replace(scale='samples') if self.apart else kind
 
     @property
     def ends(self) -> Range:
@@ -175,7 +182,7 @@ class Case:
         tiles: its maps, in the order shown.
         drawn: address of the image with its prediction, or ''.
         outline: address of the objects' borders, or ''.
-        scores: the highest ones with their classes, in [0, 1].
+        scores: the highest and the true ones, by class: what ``top_scores`` gives.
         measures: numbers by their names in ``MEASURES``, and others as text.
     """
 
@@ -197,7 +204,7 @@ def tile_ranges(
 ) -> dict[str, Range]:
     """Values at the ends of each scale that some of the tiles have.
 
-    They are the least and greatest value; for the attention ``value_range``, if given.
+    They are the least and greatest value; on ``ATTENTION`` ``value_range``, if given.
     """
     ranges: dict[str, Range] = {}
     for tile in tiles:
@@ -206,25 +213,47 @@ def tile_ranges(
         low = 0.0 if SCALES[scale].from_zero else low
         least, greatest = ranges.get(scale, (low, high))
         ranges[scale] = min(low, least), max(high, greatest)
-    if value_range is not None and 'attention' in ranges:
-        ranges['attention'] = value_range
+    if value_range is not None:
+        ranges |= dict.fromkeys(ranges.keys() & ATTENTION, value_range)
     return ranges
 
 
+def top_scores(
+    scores: NDArray[np.floating], true: Sequence[int] | None
+) -> list[tuple[int, float]]:
+    """Classes and scores: the highest of ``(n,)``, and those of the true classes."""
+    order = np.argsort(-scores, kind='stable').tolist()
+    kept = {*order[:TOP_SCORES], *(true or ())}
+    return [(i, float(scores[i])) for i in order if i in kept]
+
+
 def result_tiles(result: AttentionResult) -> list[Tile]:
-    """All maps of an image, as large as it is; no std where nothing is random."""
-    note = '' if result.source == 'attention' else result.words
+    """All maps of an image, as large as it is; no std where nothing is random.
+
+    Where the model has several levels, notes say which of them a map is of.
+    """
+    count = len(result.levels)
+    apart = count > 1 and result.level == 'mean'
+    mean = total = sampled = f'level {result.level}' if count > 1 else ''
+    if apart:
+        mean, total = f'mean of {count} levels', f'sum of {count} levels'
+        sampled = 'finest level'
+    source = '' if result.source == 'attention' else result.words
+    note = ', '.join(filter(None, (source, mean)))
     tiles = [Tile('mean', result.attention_mean, note)]
     if not result.is_certain:
-        tiles.append(Tile('std', result.attention_std))
+        tiles.append(Tile('std', result.attention_std, mean))
     if result.quantized:
-        tiles.append(Tile('quantized', result.samples[0], smooth=False))
+        anchors = result.samples[0]
+        tiles.append(Tile('quantized', anchors, sampled, smooth=False, apart=apart))
     if result.passed is not None and result.passed.map is not None:
-        tiles.append(Tile('passed', result.passed.map))
+        tiles.append(Tile('passed', result.passed.map, total))
     if result.information is not None and result.information.map is not None:
         tiles.append(Tile('bits', result.information.map))
     for i, sample in enumerate(() if result.is_certain else result.samples, 1):
-        tiles.append(Tile(f'sample_{i}', sample, smooth=not result.quantized))
+        sign = 'draws may be negative' if sample.min() < 0 else ''
+        note = ', '.join(filter(None, (sampled, sign)))
+        tiles.append(Tile(f'sample_{i}', sample, note, not result.quantized, apart))
     return tiles
 
 
@@ -249,8 +278,7 @@ def result_case(
         del measures['bits_per_position']
     sample, scores = result.prediction, []
     if 'pred_score' in sample:
-        top = sample.pred_score.topk(min(TOP_SCORES, len(sample.pred_score)))
-        scores = list(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+        scores = top_scores(sample.pred_score.double().numpy(), result.outcome.true)
         # Whether the one class is right is the verdict.
         measures.pop('quality', None)
     placed = any(field in sample for field in PLACED)

@@ -5,7 +5,7 @@ const measures = new Map(cards.map(card => [card, JSON.parse(card.dataset.measur
 const filters = [...form.querySelectorAll('fieldset:first-of-type select:not([name=sort])')];
 const shares = document.body.dataset.spread.split(' ').map(Number);
 const palettes = {};
-for (const scale of ['attention', 'std', 'passed', 'bits'])
+for (const scale of ['attention', 'samples', 'std', 'passed', 'bits'])
   palettes[scale] = document.body.dataset[scale].match(/../g).map(pair => parseInt(pair, 16) / 255);
 
 /* Which images: filters, search and order. */
@@ -39,6 +39,15 @@ function choose() {
   const shown = cards.filter(card => !card.hidden).length;
   form.querySelector('output').textContent = `${shown} of ${cards.length} images`;
   document.querySelector('.empty').hidden = shown > 0 || cards.length === 0;
+}
+/* Then to the first card, if it is above what is seen; a link takes the focus along. */
+function go(linked = false) {
+  choose();
+  const first = document.querySelector('.card:not([hidden])');
+  const results = first?.closest('section') ?? document.querySelector('.empty');
+  const [top, bottom] = [results.getBoundingClientRect().top, form.getBoundingClientRect().bottom];
+  if (linked || top < bottom) results.scrollIntoView();
+  if (linked) results.focus({preventScroll: true});
 }
 
 /* Colours: an SVG filter turns the greys of a map, 256 of them, into colours. A canvas
@@ -113,6 +122,7 @@ const MEANS = {
   each: 'Each picture from its own least to its own greatest value: colours compare within a picture only.',
   rank: 'A colour says which share of its own picture is lower: every picture has all colours alike.',
 };
+const BLENDED = ' Below 100 % the photograph under it makes it lighter or darker.';
 function show() {
   const {elements} = form;
   const how = elements.colours?.value;
@@ -123,7 +133,8 @@ function show() {
   document.documentElement.style.setProperty('--tile', `${elements.size.value}px`);
   near.forEach(fill);
   document.querySelectorAll('.legend').forEach(legend => explain(legend, how));
-  for (const text of document.querySelectorAll('.how')) text.textContent = MEANS[how];
+  const said = MEANS[how] + (elements.opacity.value < 100 ? BLENDED : '');
+  for (const text of document.querySelectorAll('.how')) text.textContent = said;
 }
 
 /* Enlarging: a copy of the tile in a dialog, which Escape closes and arrows leaf through. */
@@ -140,22 +151,37 @@ function enlarge(tile) {
   stage.replaceChildren(large);
   stage.setAttribute('style', card.getAttribute('style'));
   stage.classList.toggle('coarse', Boolean(tile.closest('.coarse')));
-  const caption = figure.querySelector('figcaption').innerText.replaceAll('\n', ', ');
-  const name = card.querySelector('h4')?.textContent ?? '';
-  dialog.querySelector('#enlarged').textContent = [name, caption].filter(Boolean).join(': ');
+  const caption = figure.querySelector('figcaption').cloneNode(true);
+  caption.querySelectorAll('br').forEach(one => one.replaceWith(', '));
+  const name = card.querySelector('h4')?.textContent;
+  dialog.querySelector('#enlarged').textContent = (name ? `${name}: ` : '') + caption.textContent;
   const scale = tile.querySelector('img').dataset.scale;
   const legend = scale && tile.closest('.scaled').querySelector(`.legend[data-scale=${scale}]`);
   dialog.querySelector('.bar-of').replaceChildren(...legend ? [legend.cloneNode(true)] : []);
   if (!dialog.open) dialog.showModal();
 }
+const seen = part => [...part.querySelectorAll('.tile')].filter(tile => tile.offsetParent);
 function step(by) {
-  const tiles = [...(enlarged.closest('.card') ?? enlarged.closest('tr')).querySelectorAll('.tile')]
-    .filter(tile => tile.offsetParent);
+  const tiles = seen(enlarged.closest('.card, tr'));
   enlarge(tiles[(tiles.indexOf(enlarged) + by + tiles.length) % tiles.length]);
 }
+/* The same map of the image before or after. */
+function leap(by) {
+  const shown = [...document.querySelectorAll('.card:not([hidden])')];
+  const at = shown.indexOf(enlarged.closest('.card'));
+  const card = at < 0 ? null : shown[at + by];
+  if (!card) return;
+  fill(card);
+  const name = tile => tile.closest('figure').querySelector('figcaption').firstChild.data.trim();
+  const same = seen(card).find(tile => name(tile) === name(enlarged));
+  if (same) enlarge(same);
+}
 dialog.addEventListener('keydown', event => {
-  const by = {ArrowLeft: -1, ArrowRight: 1}[event.key];
-  if (by) step(by);
+  const [move, by] = {ArrowLeft: [step, -1], ArrowRight: [step, 1],
+    ArrowUp: [leap, -1], ArrowDown: [leap, 1]}[event.key] ?? [];
+  if (!move) return;
+  event.preventDefault();  /* or the page behind scrolls */
+  move(by);
 });
 dialog.addEventListener('click', ({target}) => {
   const {step: by} = target.dataset;
@@ -163,12 +189,11 @@ dialog.addEventListener('click', ({target}) => {
   else if (target === dialog) dialog.close();
 });
 document.addEventListener('click', ({target}) => {
-  const {field, value} = target.closest('[data-field]')?.dataset ?? {};
+  const {field, value, sort} = target.closest('[data-field]')?.dataset ?? {};
   if (form.elements[field]) {
-    form.reset();
     form.elements[field].value = value;
-    choose();
-    form.scrollIntoView();
+    if (sort) form.elements.sort.value = sort;
+    go(true);
   }
   if (!target.closest('main')) return;
   const tile = target.closest('.tile');
@@ -200,12 +225,12 @@ new ResizeObserver(() => {
   document.documentElement.style.setProperty('--bar', `${height}px`);
 }).observe(form);
 form.addEventListener('input', ({target}) =>
-  target.closest('fieldset').matches(':first-of-type') ? choose() : show());
+  target.closest('fieldset').matches(':first-of-type') ? go() : show());
 /* Colours and sizes stay as they are. */
 form.addEventListener('reset', event => {
   event.preventDefault();
   for (const field of form.querySelectorAll('fieldset:first-of-type :is(select, input)')) field.value = '';
-  choose();
+  go();
 });
 form.addEventListener('submit', event => event.preventDefault());
 show();

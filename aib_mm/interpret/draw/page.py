@@ -4,15 +4,16 @@ Styles and the small script are in the file; pictures are where its cases say: i
 in files beside it, loaded when seen. It depends on no model and no host.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from aib_mm.interpret.draw import pictures
 from aib_mm.interpret.draw.cases import (
+    ATTENTION,
     IN_FRONT,
     MEASURES,
     SPREAD,
@@ -99,6 +100,7 @@ def write_page(
     cases = list(chain.from_iterable(section.cases for section in sections))
     shown = [*cases, *chain.from_iterable(section.shared for section in sections)]
     tiles = list(chain.from_iterable(case.tiles for case in shown))
+    common = tile_ranges(tiles, value_range)
     text = _template(_labels(cases, classes)).render(
         title=title,
         lead=lead,
@@ -108,11 +110,18 @@ def write_page(
         failures=failures,
         tiles=tiles,
         outlined=any(case.outline for case in shown),
-        attention_range=tile_ranges(tiles, value_range).get('attention'),
+        attention_range=common.get('attention'),
+        ranges_of=partial(_ranges, common=common),
         by_class=by_class,
         class_measure=class_measure,
     )
     write_atomically(path, text)
+
+
+def _ranges(section: Section, common: dict[str, Range]) -> dict[str, Range]:
+    """Ends of a section's scales; those of the attention are common to all."""
+    own = tile_ranges(section.tiles)
+    return own | {scale: common[scale] for scale in ATTENTION if scale in own}
 
 
 def _template(labels: dict[str, Any]) -> Any:
@@ -127,7 +136,7 @@ def _template(labels: dict[str, Any]) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(vars(pictures), tile_ranges=tile_ranges, **labels)
+    environment.globals.update(vars(pictures), **labels)
     return environment.get_template('page.html')
 
 
@@ -165,17 +174,18 @@ def _labels(cases: Sequence[Case], classes: Sequence[str]) -> dict[str, Any]:
 
 
 def thirds(values: Sequence[float | None]) -> list[int | None]:
-    """The third of all values that each is in, from 0, the lowest; None for None.
+    """The third of all values that each is in by its rank, from 0, the lowest.
 
-    What the page prints alike is in one third: the highest that any of it is in.
+    None for None; for all, where the lowest and the highest third have values that the
+    page prints alike.
     """
-    digits = pictures.DIGITS
-    printed = [None if one is None else float(f'{one:.{digits}g}') for one in values]
-    known = sorted(one for one in printed if one is not None)
-    return [
-        None if one is None else 3 * (bisect_right(known, one) - 1) // len(known)
-        for one in printed
-    ]
+    known = sorted((one, i) for i, one in enumerate(values) if one is not None)
+    found: list[int | None] = [None] * len(values)
+    low, high = known[: -(-len(known) // 3)], known[len(known) - len(known) // 3 :]
+    if high and pictures.number(low[-1][0]) != pictures.number(high[0][0]):
+        for rank, (_, i) in enumerate(known):
+            found[i] = 3 * rank // len(known)
+    return found
 
 
 def _check_shared(sections: Sequence[Section]) -> None:

@@ -46,7 +46,8 @@ class Scale(NamedTuple):
 
 
 SCALES = {
-    'attention': Scale('attention: mean, samples', 'viridis', from_zero=False),
+    'attention': Scale('attention: mean', 'viridis', from_zero=False),
+    'samples': Scale('attention: samples', 'viridis', from_zero=False),
     'std': Scale('attention: std', 'magma'),
     'passed': Scale('bits that the map lets through', 'cividis'),
     'bits': Scale('bits per position of the latent', 'cividis'),

@@ -33,6 +33,12 @@ AP = Column(
     'average precision at IoU 0.5 of all boxes whatever their score: the area under '
     'the curve of precision, made falling, over recall',
 )
+#: What makes a prediction right, by the measure of its task, from which quality on.
+RIGHT = {
+    HIT_RATE: 'the predicted class is the true one; of several, exactly these',
+    AP: 'F1 of the boxes at least {:.2g}',
+    IOU: 'mean IoU over the classes of the image at least {:.2g}',
+}
 
 
 class Tally(NamedTuple):

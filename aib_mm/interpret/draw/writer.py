@@ -14,7 +14,7 @@ from aib_mm.errors import check_count, describe
 from aib_mm.interpret.draw.cases import Case, result_case, result_tiles, tile_ranges
 from aib_mm.interpret.draw.page import Section, write_page
 from aib_mm.interpret.draw.pictures import PNG_LEVEL, SCALES, colorize, overlay
-from aib_mm.interpret.draw.truth import Truth, class_summary, truth_of
+from aib_mm.interpret.draw.truth import RIGHT, Truth, class_summary, truth_of
 from aib_mm.interpret.record.inputs import Failure
 from aib_mm.interpret.result import AttentionResult, Pixels
 from aib_mm.utils.files import file_name, json_text, write_atomically
@@ -203,16 +203,17 @@ class ResultWriter:
         cases = [one.case for one in done if one.case is not None]
         shown = f', the first {len(cases)} of them here' * (len(cases) < len(rows))
         sources = ', '.join(dict.fromkeys(row['source'] for row in rows))
-        judged = any(row['right'] is not None for row in rows)
+        measure = next(filter(None, (one.truth.measure for one in done)), None)
+        right = f'Right: {RIGHT[measure].format(self.right_from)}.' if measure else ''
         write_page(
             self.out_dir / PAGE,
             title=self.title,
             lead=f'{len(rows):,} images{shown}. Maps: {sources or "none"}.',
             sections=[Section('', '', cases)],
             by_class=class_summary((one.truth, one.row) for one in done),
-            class_measure=next(filter(None, (one.truth.measure for one in done)), None),
+            class_measure=measure,
             classes=self.classes,
-            notes=[f'Right is a quality of at least {self.right_from:.2g}.'] * judged,
+            notes=[right] if right else [],
             failures=self.failures,
             value_range=self.value_range,
         )
