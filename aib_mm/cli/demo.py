@@ -24,7 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         '--models',
         nargs='+',
-        default=['vanilla', 'aib', 'aib_qt'],
+        default=['vanilla', 'aib', 'aib_priced'],
         metavar='NAME',
         help='rows of demo_digitscenes.py and selectivity_digitscenes.py in '
         'configs/mmpretrain/grids (%(default)s)',

@@ -19,9 +19,23 @@ rows = [
         config='../vgg16-narrow_aib_digitscenes.py',
     ),
     dict(
+        name='aib_priced',
+        title='VGG16-aib, priced',
+        about='What is not attended to becomes noise, and the map pays for what it '
+        'lets through: ours.',
+        config='../vgg16-narrow_aib_priced_digitscenes.py',
+        options=[  # as long as the others
+            'train_cfg.max_epochs=6',
+            'train_cfg.val_interval=6',
+            'param_scheduler.total_steps=6',
+            'model.head.aib_loss.price_begin=250',
+            'model.head.aib_loss.price_end=500',
+        ],
+    ),
+    dict(
         name='aib_qt',
         title='VGG16-aib-qt',
-        about='The same, its attention scores rounded to the nearest of 20 learnt '
+        about='VGG16-aib, its attention scores rounded to the nearest of 20 learnt '
         'anchors.',
         config='../vgg16-narrow_aib_qt_digitscenes.py',
     ),
