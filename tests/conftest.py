@@ -1,10 +1,13 @@
 """What every test may use: the repository, seeds, a host's scope, devices."""
 
+import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from noise_replay import Noise
 
@@ -68,6 +71,16 @@ def repo() -> Path:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _loggers_outlive_the_test() -> Iterator[None]:
+    """mmengine keeps its loggers, which write to what pytest captured in one test."""
+    yield
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.stream = sys.__stdout__  # the old one may be closed
 
 
 @pytest.fixture
