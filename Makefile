@@ -3,10 +3,12 @@
 STACK ?= upstream
 VENV := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
 PY := $(VENV)/bin/python
+# A worker of the tests for each core; make test PARALLEL= for one process.
+PARALLEL ?= -n auto --dist loadfile
 export STACK PYTHON MAX_JOBS AIB_WHEEL_CACHE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format doctor docs
+.PHONY: help setup demo test slow check format doctor docs
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -17,15 +19,19 @@ setup:  ## make the virtual environment, or only what is missing in it
 demo: setup  ## train, compare and draw the models on DigitScenes, with a report
 	$(PY) tools/demo.py $(ARGS)
 
-test: setup  ## the test suite; ARGS=--runslow adds the slow tests
-	$(PY) -m pytest $(ARGS)
+test: setup  ## the test suite
+	$(PY) -m pytest $(PARALLEL) $(ARGS)
+
+slow: setup  ## the slow tests; started again at the same commit, what passed is left out
+	$(PY) -m pytest $(PARALLEL) --runslow -m slow $(ARGS) \
+	  --done .pytest_cache/passed-$(shell git describe --always --dirty --abbrev=12)
 
 check: setup  ## lint, format, types, imports, fast tests
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports --no-cache --no-logo
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q $(PARALLEL)
 
 format: setup  ## let ruff repair what it can
 	$(PY) -m ruff check --fix .

@@ -1,10 +1,12 @@
 """What every test may use: the repository, seeds, a host's scope, devices."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from mmengine.logging import MMLogger
@@ -23,6 +25,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action='store_true',
         help='fail where mmpretrain, mmdet or mmseg is missing, instead of skipping',
     )
+    parser.addoption(
+        '--done',
+        type=Path,
+        metavar='FILE',
+        help='note in FILE what passed, and leave out what is noted there',
+    )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What ``-n auto`` means: a worker a core, where each has 3 GiB."""
+    cores = len(os.sched_getaffinity(0))
+    return max(1, min(cores, psutil.virtual_memory().available // (3 << 30)))
 
 
 def pytest_report_header() -> str:
@@ -37,9 +52,20 @@ def pytest_report_header() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if done := config.getoption('--done'):
+        config.pluginmanager.register(DoneTests(done))
+    if workers := os.environ.get('PYTEST_XDIST_WORKER_COUNT'):
+        threads = max(1, len(os.sched_getaffinity(0)) // int(workers))
+        # For the commands that tests start, and for this process, which has torch.
+        torch.set_num_threads(
+            int(os.environ.setdefault('OMP_NUM_THREADS', str(threads)))
+        )
+    if config.getoption('--require-hosts'):
+        require_hosts()
+
+
+def require_hosts() -> None:
     """Tests of a host that is missing are skipped, which CI must not take for green."""
-    if not config.getoption('--require-hosts'):
-        return
     states = hosts.register_hosts().values()
     missing = [
         f'{each.host} ({each.state})' for each in states if each.state != 'registered'
@@ -49,6 +75,44 @@ def pytest_configure(config: pytest.Config) -> None:
             f'--require-hosts: {", ".join(missing)}: set the environment up with '
             'make setup'
         )
+
+
+class DoneTests:
+    """The tests that passed, a line each in a file; the next run goes on after them."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.before = set(file.read_text().splitlines() if file.exists() else ())
+        self.passed: set[str] = set()
+
+    def pytest_report_header(self) -> str:
+        return f'passed before: {len(self.before)} tests of {self.file}'
+
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        done = [item for item in items if item.nodeid in self.before]
+        config.hook.pytest_deselected(items=done)
+        items[:] = [item for item in items if item.nodeid not in self.before]
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a test after its teardown, once: xdist's workers report too."""
+        if report.when == 'call' and report.passed:
+            self.passed.add(report.nodeid)
+        elif (
+            report.when == 'teardown'
+            and report.passed
+            and report.nodeid in self.passed
+            and 'PYTEST_XDIST_WORKER' not in os.environ
+        ):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open('a') as file:
+                file.write(f'{report.nodeid}\n')
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Nothing left to run is a success."""
+        if self.before and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+            session.exitstatus = pytest.ExitCode.OK
 
 
 def pytest_collection_modifyitems(
