@@ -143,7 +143,8 @@ class AIBAttention(AttentionModule):
         map_level: the level whose map modulates all levels, which then have one size
             (-1 is the last); by default each level has its own map.
         pre_neck: config of a neck that runs before the attention (FPN).
-        post_neck: config of a neck that runs on every sample (Feature2Pyramid).
+        post_neck: config of a neck that runs on every sample (Feature2Pyramid), or of
+            several, one after the other.
         train_samples: L_a in training.
         test_samples: L_a at test; 0 is the mean attention, one pass, no randomness, and
             so without noise too.
@@ -160,7 +161,7 @@ class AIBAttention(AttentionModule):
     """
 
     vanilla_lacks = ('branches', 'modulations', 'quantizer')
-    feature_parts = ('pre_neck',)
+    feature_parts = ('pre_neck', 'post_neck')
 
     def __init__(
         self,
@@ -177,7 +178,7 @@ class AIBAttention(AttentionModule):
         shared: bool = True,
         map_level: int | None = None,
         pre_neck: dict | None = None,
-        post_neck: dict | None = None,
+        post_neck: dict | list[dict] | None = None,
         train_samples: int = 1,
         test_samples: int = 4,
         sample_chunk: int | None = None,

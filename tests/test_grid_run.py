@@ -268,8 +268,12 @@ def test_more_runs_than_gpus_share_them(monkeypatch):
     assert [each['CUDA_VISIBLE_DEVICES'] for each in found] == ['0', '1', '0']
     assert {each['OMP_NUM_THREADS'] for each in found} == {'4'}
     monkeypatch.setattr(guard.torch.cuda, 'device_count', lambda: 0)
+    monkeypatch.setenv('MALLOC_TRIM_THRESHOLD_', '1')
     (alone,) = guard.environments_of(1, guard.usable_gpus())
     assert 'CUDA_VISIBLE_DEVICES' not in alone
+    # On CPUs freed memory is kept; what the user says has the last word.
+    assert alone['MALLOC_MMAP_THRESHOLD_'] == str(1 << 30)
+    assert alone['MALLOC_TRIM_THRESHOLD_'] == '1'
 
 
 def test_weights_of_another_run_are_only_tested(interrupted, tmp_path):

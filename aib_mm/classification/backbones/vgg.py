@@ -84,18 +84,20 @@ class VGGBlocks(BaseModule):
         self.layers = nn.Sequential(OrderedDict(layers))
         self.out_channels = channels
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, x: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
         """``(N, in_channels, H, W)`` to one map ``(N, out_channels, H', W')``.
 
-        With ``out_blocks`` to the map of each; the last has ``out_channels``.
+        With ``out_blocks`` to the map of each; the last has ``out_channels``. As a neck
+        it gets a backbone's maps, and takes the last.
         """
+        h = x if isinstance(x, Tensor) else x[-1]
         if not self.outputs:
-            return (self.layers(x),)
+            return (self.layers(h),)
         maps = []
         for name, layer in self.layers.named_children():
-            x = layer(x)
+            h = layer(h)
             if name in self.outputs:
-                maps.append(x)
+                maps.append(h)
         return tuple(maps)
 
 

@@ -27,12 +27,16 @@ def usable_gpus() -> list[str]:
 def environments_of(jobs: int, gpus: Sequence[str] = ()) -> list[dict[str, str]]:
     """Variables of the processes, for each of ``jobs`` runs side by side.
 
-    Each gets its share of the cores, unless told, and one of the GPUs, in turn.
+    Each gets its share of the cores, unless told, and one of the GPUs, in turn. On CPUs
+    they keep the memory that they free, as far as glibc lets itself be told: to give it
+    back and ask again in every iteration was a seventh of a narrow VGG's training.
     """
     threads = max(1, usable_cores() // jobs)
     shared = {'OMP_NUM_THREADS': str(threads), **os.environ}
     shared.setdefault('MKL_NUM_THREADS', shared['OMP_NUM_THREADS'])
     if not gpus:
+        shared.setdefault('MALLOC_TRIM_THRESHOLD_', str(1 << 30))
+        shared.setdefault('MALLOC_MMAP_THRESHOLD_', str(1 << 30))
         return [dict(shared) for _ in range(jobs)]
     return [
         dict(shared, CUDA_VISIBLE_DEVICES=gpus[job % len(gpus)]) for job in range(jobs)
