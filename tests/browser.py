@@ -102,6 +102,7 @@ class Tab:
         for kind in ('mousePressed', 'mouseReleased'):
             place_of = dict(x=place[0], y=place[1], button='left', clickCount=1)
             self.call('Input.dispatchMouseEvent', type=kind, **place_of)
+        self._look()
 
     def press(self, key: str) -> None:
         """Press and release a key of ``KEYS``."""
@@ -117,6 +118,12 @@ class Tab:
             f'field.value = {json.dumps(value)};'
             "field.dispatchEvent(new Event('input', {bubbles: true})); })()"
         )
+        self._look()
+
+    def _look(self) -> None:
+        """See what an action did, as a person before the next: the page scrolls too."""
+        for _ in range(3):
+            self.value('new Promise(requestAnimationFrame)')
 
     def screenshot(self) -> bytes:
         """A PNG of what the window shows."""

@@ -40,13 +40,25 @@ function choose() {
   form.querySelector('output').textContent = `${shown} of ${cards.length} images`;
   document.querySelector('.empty').hidden = shown > 0 || cards.length === 0;
 }
+/* What sticks below the form, and what is scrolled to, begin under it. */
+function measureBar() {
+  const height = getComputedStyle(form).position === 'sticky' ? form.offsetHeight : 0;
+  document.documentElement.style.setProperty('--bar', `${height}px`);
+}
 /* Then to the first card, if it is above what is seen; a link takes the focus along. */
 function go(linked = false) {
   choose();
+  measureBar();  /* an observer knows it a frame later */
   const first = document.querySelector('.card:not([hidden])');
   const results = first?.closest('section') ?? document.querySelector('.empty');
   const [top, bottom] = [results.getBoundingClientRect().top, form.getBoundingClientRect().bottom];
-  if (linked || top < bottom) results.scrollIntoView();
+  const there = () => results.scrollIntoView();
+  if (linked || top < bottom) {
+    there();
+    /* Again when cards that were never drawn have their true size: the browser holds on
+       to one of them meanwhile. */
+    requestAnimationFrame(() => requestAnimationFrame(there));
+  }
   if (linked) results.focus({preventScroll: true});
 }
 
@@ -220,10 +232,7 @@ document.addEventListener('toggle', ({target}) => {
 document.documentElement.className = '';
 form.hidden = false;
 for (const legends of document.querySelectorAll('.legends')) legends.hidden = false;
-new ResizeObserver(() => {
-  const height = getComputedStyle(form).position === 'sticky' ? form.offsetHeight : 0;
-  document.documentElement.style.setProperty('--bar', `${height}px`);
-}).observe(form);
+new ResizeObserver(measureBar).observe(form);
 form.addEventListener('input', ({target}) =>
   target.closest('fieldset').matches(':first-of-type') ? go() : show());
 /* Colours and sizes stay as they are. */
