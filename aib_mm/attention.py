@@ -26,7 +26,7 @@ from aib_mm.features import (
     AveragedFeatures,
     Source,
 )
-from aib_mm.modulation import REPLACE, Modulator, build_modulation
+from aib_mm.modulation import MODULES, REPLACE, Modulator, build_modulation
 from aib_mm.registry import build_part
 from aib_mm.utils.wrappers import unwrapped
 
@@ -213,7 +213,7 @@ class AIBAttention(AttentionModule):
             )
             for channels in _mapped(levels, None if shared else map_level)
         )
-        if modulation == REPLACE:
+        if modulation in MODULES and MODULES[modulation].per_level:
             levels = self._each_level(isinstance(in_channels, int))
         if self.noise is not None:
             levels = [self.noise.out_channels(channels) for channels in levels]
@@ -382,8 +382,9 @@ class AIBAttention(AttentionModule):
             )
         if self.modulations[0].per_level and len(feats) > len(self.modulations):
             raise ValueError(
-                f"modulation='replace' keeps statistics of {len(self.modulations)} "
-                f'levels, got {len(feats)}: give in_channels one number per level'
+                f'{type(self.modulations[0]).__name__} keeps statistics of '
+                f'{len(self.modulations)} levels, got {len(feats)}: give in_channels '
+                'one number per level'
             )
 
 

@@ -336,7 +336,7 @@ class AveragedFeatures(AttendedFeatures):
 
 
 def all_samples(feats: Sequence[Tensor]) -> Samples:
-    """What a head learns from: every sample, or the only one of plain features."""
+    """Every sample at once, or the only one of plain features."""
     if isinstance(feats, AttendedFeatures):
         return Samples(feats.samples, feats.num_samples)
     return Samples(feats, 1)
@@ -345,7 +345,7 @@ def all_samples(feats: Sequence[Tensor]) -> Samples:
 def sample_chunks(
     feats: Sequence[Tensor], size: int | None = None
 ) -> Iterator[Samples]:
-    """What a head predicts from, chunk by chunk; plain features are one chunk.
+    """The samples, chunk by chunk; plain features are one chunk.
 
     Args:
         feats: what the neck gave.

@@ -14,7 +14,7 @@ from aib_mm.attention import AIBAttention
 from aib_mm.encoders import Latent
 from aib_mm.hooks import AIBLossHook
 from aib_mm.losses import AIBLoss, NeckLoss
-from aib_mm.modulation import ReplaceModulation
+from aib_mm.modulation import BiasModulation, ReplaceModulation
 from aib_mm.plugin_layer import AIBLayer
 
 CHANNELS = 4
@@ -315,6 +315,14 @@ def test_more_levels_than_statistics_are_refused() -> None:
     neck = AIBAttention(CHANNELS, modulation='replace')
     with pytest.raises(ValueError, match=r'statistics of 8 levels, got 9: give in_cha'):
         neck(features(9))
+
+
+def test_every_modulation_with_statistics_has_them_by_level(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert len(AIBAttention([4, 4], modulation='bias').modulations) == 1
+    monkeypatch.setattr(BiasModulation, 'per_level', True)
+    assert len(AIBAttention([4, 4], modulation='bias').modulations) == 2
 
 
 class Foreign(BaseModel):

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import torch
 from cifar_files import environment, write_cifar10
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from aib_mm.training import steady_log
+from aib_mm.training import start, steady_log
 from aib_mm.training.steady_log import SteadyLogHook
 
 TESTS = Path(__file__).parent
@@ -114,6 +115,27 @@ def stopped(tmp_path: Path, epochs: int, after: str) -> subprocess.CompletedProc
             break
     out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def test_ctrl_c_names_a_folder_of_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stopped:
+        hooks, iter, max_iters = (), 3, 8
+
+        def register_hook(self, hook: Hook) -> None:
+            pass
+
+        def train(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(start, 'build_runner', lambda *_, **__: Stopped())
+    cfg = Config(dict(work_dir=str(tmp_path), runner_type='FlexibleRunner'))
+    cfg.strategy = dict(type='FSDPStrategy')
+    (tmp_path / 'epoch_2.pth').mkdir()
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
+    with pytest.raises(KeyboardInterrupt, match=r'iteration 3 of 8; .* from .*epoch_2'):
+        start.train_config(cfg)
 
 
 @pytest.mark.slow

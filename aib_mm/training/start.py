@@ -16,6 +16,7 @@ from aib_mm.training.checkpoint import (
     RESUME_KEYS,
     check_checkpoint,
     latest_checkpoint,
+    named_checkpoint,
 )
 from aib_mm.training.coco import check_coco
 from aib_mm.training.runner import (
@@ -100,7 +101,8 @@ def train_config(cfg: Config) -> None:
     except BaseException as error:
         if not _was_interrupted(error):
             raise
-        latest = latest_checkpoint(cfg.work_dir)
+        found = named_checkpoint if saves_folders(cfg) else latest_checkpoint
+        latest = found(cfg.work_dir)
         goes_on = 'there is no checkpoint yet to go on from'
         if latest:
             goes_on = f'--resume goes on from {latest}'
