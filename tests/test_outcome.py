@@ -26,7 +26,9 @@ class TestOutcome:
         assert read(sample.set_gt_label(2), 0.3).true == (2,)
         assert read(sample, 0.3).quality == 0.0
 
-    def test_of_several_labels_each_class_is_there_or_not(self) -> None:
+    def test_of_several_labels_each_class_is_there_or_not(
+        self, mmpretrain_scope: None
+    ) -> None:
         pytest.importorskip('mmpretrain')
         from mmpretrain.models import LinearClsHead, MultiLabelLinearClsHead
         from mmpretrain.structures import DataSample
