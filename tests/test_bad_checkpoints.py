@@ -164,6 +164,7 @@ def test_a_test_of_another_models_weights_stops(
         assert 'python -m aib_mm compare' in said
 
 
+@pytest.mark.usefixtures('mmpretrain_scope')  # whatever the test before left
 @pytest.mark.parametrize('how', ['missing', 'shape'])
 def test_a_test_with_some_weights_missing_must_be_asked_for(
     how: str, place: Path, capsys: pytest.CaptureFixture[str]
@@ -182,6 +183,7 @@ def test_a_test_with_some_weights_missing_must_be_asked_for(
     assert test_program.main([str(CONFIG), other, '--allow-missing']) == 0
 
 
+@pytest.mark.usefixtures('mmpretrain_scope')  # whatever the test before left
 def test_a_training_may_start_from_some_weights_and_not_from_none(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

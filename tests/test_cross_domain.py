@@ -304,6 +304,7 @@ def test_a_missing_checkpoint_is_named(digits, capsys) -> None:
 # --- what the tools say of data ---------------------------------------------------
 
 
+@pytest.mark.usefixtures('mmpretrain_scope')  # whatever the test before left
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
