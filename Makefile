@@ -22,9 +22,11 @@ demo: setup  ## train, compare and draw the models on DigitScenes, with a report
 test: setup  ## the test suite
 	$(PY) -m pytest $(PARALLEL) $(ARGS)
 
-slow: setup  ## the slow tests; started again at the same commit, what passed is left out
+# What passed counts for the same code on the same stack.
+CODE = $(shell { git rev-parse HEAD; git diff HEAD; } | git hash-object --stdin)
+slow: setup  ## the slow tests; started again with the same code, what passed is left out
 	$(PY) -m pytest $(PARALLEL) --runslow -m slow $(ARGS) \
-	  --done .pytest_cache/passed-$(shell git describe --always --dirty --abbrev=12)
+	  --done .pytest_cache/passed-$(STACK)-$(CODE)
 
 check: setup  ## lint, format, types, imports, fast tests
 	$(PY) -m ruff check .

@@ -20,7 +20,7 @@ HOOKS = root.Registry('hook', parent=root.HOOKS, scope='aib_mm')
 def build_part(cfg: dict | list[dict] | None) -> Any:
     """Build a part named inside another part's config; None stays None.
 
-    Of a list the parts run one after the other.
+    The parts of a list run one after the other.
 
     Names are looked up in the host whose scope is active, else in aib_mm's own
     registry, which also holds the parts made for one host.
