@@ -44,7 +44,13 @@ def random_checkpoint(config: Path, path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize('name', ['vgg16_aib_cifar10', 'vgg16_aib_qt_cifar10'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param('vgg16_aib_cifar10', marks=pytest.mark.slow),
+        'vgg16_aib_qt_cifar10',
+    ],
+)
 def test_full_size_models_are_tested_on_cifar_files(
     name: str, tmp_path: Path, repo: Path
 ) -> None:

@@ -194,7 +194,12 @@ def test_other_errors_of_a_json_file_are_not_for_its_lists() -> None:
     ('option', 'message', 'traceback'),
     [
         ('model.backbone.depth=19', r'model\.backbone\.depth: .*depth=19', False),
-        ('model.head.num_classes=2', r'^IndexError: Target \d is out of bounds', True),
+        pytest.param(
+            'model.head.num_classes=2',
+            r'^IndexError: Target \d is out of bounds',
+            True,
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_real_command_ends_with_the_line(

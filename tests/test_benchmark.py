@@ -67,6 +67,7 @@ def test_channels_of_an_image_by_the_model(host: str, backbone: dict) -> None:
     assert input_channels(torch.nn.Linear(2, 2)) == 3
 
 
+@pytest.mark.slow
 def test_the_table_has_every_mode_and_its_ratio(tmp_path: Path, repo: Path) -> None:
     options = '--size 32 32 --batch 16 --rounds 2 --threads 1 --samples 0 4'
     files = ['--out', 'table.md', 'all.json']

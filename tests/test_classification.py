@@ -398,20 +398,35 @@ def test_learning_rates_follow_the_recipe() -> None:
             assert rates[epoch] == pytest.approx(0.1 * 0.5**halvings), (name, epoch)
 
 
-def test_the_metafile_lists_every_config_with_its_true_cost(monkeypatch) -> None:
-    # Weights do not matter, and drawing them takes most of the time.
-    for name in ('kaiming_uniform_', 'uniform_'):
-        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
-    root = CONFIGS.parents[1]
-    index = 'configs/mmpretrain/metafile.yml'
-    assert index in load(root / 'model-index.yml')['Import']
-    metafile = load(root / index)
+ROOT = CONFIGS.parents[1]
+METAFILE = 'configs/mmpretrain/metafile.yml'
+
+
+def test_the_metafile_lists_every_config() -> None:
+    assert METAFILE in load(ROOT / 'model-index.yml')['Import']
+    metafile = load(ROOT / METAFILE)
     collections = {entry['Name'] for entry in metafile['Collections']}
     models = {entry['Name']: entry for entry in metafile['Models']}
     assert set(models) == {path.stem for path in CONFIGS.glob('*.py')}
     for name, entry in models.items():
-        assert (root / entry['Config']).stem == name
+        assert (ROOT / entry['Config']).stem == name
         assert entry['In Collection'] in collections
+
+
+@pytest.mark.parametrize(
+    'narrow',
+    [True, pytest.param(False, marks=pytest.mark.slow)],
+    ids=['narrow', 'full'],
+)
+def test_the_metafile_gives_the_true_cost(narrow, monkeypatch) -> None:
+    # Weights do not matter, and drawing them takes most of the time.
+    for name in ('kaiming_uniform_', 'uniform_'):
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
+    entries = load(ROOT / METAFILE)['Models']
+    entries = [entry for entry in entries if ('narrow' in entry['Name']) is narrow]
+    assert entries
+    for entry in entries:
+        name = entry['Name']
         model = classifier(name).eval()
         parameters = sum(p.numel() for p in model.parameters())
         if getattr(model.neck, 'quantizer', None) is not None:

@@ -80,6 +80,7 @@ def expected_error(model: torch.nn.Module, count: int, seed: int) -> float:
     return 100 * float(np.mean(wrong))
 
 
+@pytest.mark.slow
 def test_both_columns_of_stl10_in_one_command(tmp_path) -> None:
     write_stl10(tmp_path, train=20, test=10)
     config = CONFIGS / 'vgg16_cifar10.py'

@@ -223,6 +223,7 @@ def test_every_model_gets_the_same_images(run: Callable, seen: list[Tensor]) -> 
     assert ((occluded > 50) & (occluded <= 64)).all()
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_not_measured_again(
     run: Callable, seen: list[Tensor], user: Path, tmp_path: Path
 ) -> None:

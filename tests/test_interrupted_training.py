@@ -99,7 +99,13 @@ def test_killed_while_a_checkpoint_is_written(cfg: Config, tmp_path: Path) -> No
         assert list(folder.glob('*.part')) == []
 
 
-@pytest.mark.parametrize('number', [3, 4], ids=['in place', 'removed before'])
+@pytest.mark.parametrize(
+    'number',
+    [
+        pytest.param(3, id='in place'),
+        pytest.param(4, id='removed before', marks=pytest.mark.slow),
+    ],
+)
 def test_without_the_hook_nothing_is_left(
     number: int, cfg: Config, tmp_path: Path
 ) -> None:

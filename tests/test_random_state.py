@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,14 @@ from torch import serialization
 from aib_mm.cli.train import main
 from aib_mm.training.checkpoint import allow_mmengine_checkpoints
 from aib_mm.training.random_state import random_state, set_random_state
+
+
+@pytest.fixture(autouse=True, scope='module')
+def short_waits() -> Iterator[None]:
+    """The garbage collector waits so long, not 5 s, for each worker of old runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.utils.data._utils, 'MP_STATUS_CHECK_INTERVAL', 0.2)
+        yield
 
 
 def draw() -> tuple:

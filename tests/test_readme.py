@@ -18,7 +18,11 @@ def own_config(block: str) -> str:
     return block if '_base_' in block else head + block
 
 
-@pytest.mark.parametrize('block', BLOCKS, ids=lambda block: block.split()[0])
+@pytest.mark.parametrize(
+    'block',
+    [BLOCKS[0], *(pytest.param(block, marks=pytest.mark.slow) for block in BLOCKS[1:])],
+    ids=lambda block: block.split()[0],
+)
 def test_configs_of_the_readme_train_and_test(
     block: str, tmp_path: Path, repo: Path
 ) -> None:

@@ -76,6 +76,7 @@ def test_train_then_test_give_the_same_accuracy(trained, folder, repo):
 
 
 @needs_mmpretrain
+@pytest.mark.slow
 def test_resume_goes_on_and_cfg_options_apply(trained, folder, repo):
     options = ['--cfg-options', 'train_cfg.max_epochs=2', 'val_cfg.fp16=False']
     train = repo / 'tools/train.py'
