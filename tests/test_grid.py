@@ -271,8 +271,10 @@ def test_fingerprints_tell_training_from_test(folder, tmp_path):
     tested = made(**{'test_evaluator.topk': (1, 5)})
     assert tested.training == same.training and tested.whole != same.whole
     others = [made(seed=1), made(**{'train_cfg.max_epochs': 2})]
-    assert len({r.training for r in (same, *others)}) == 3
-    assert len({r.whole for r in (same, tested, *others)}) == 4
+    cfg = Config.fromfile(folder / 'good.py')
+    others += [Run.of(cfg, 'good', 0, tmp_path, begin=begin) for begin in others]
+    assert len({r.training for r in (same, *others)}) == 5
+    assert len({r.whole for r in (same, tested, *others)}) == 6
 
 
 ERRORS = [

@@ -180,6 +180,19 @@ def test_what_is_printed_is_what_is_run(capsys: pytest.CaptureFixture) -> None:
     assert '--seed 4' in lines[3] and '--cfg-options train_cfg' in lines[3]
 
 
+def test_the_weights_that_a_row_begins_with_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    options = ['--only', 'aib', 'aib_tuned', '--out', str(tmp_path), '--dry-run']
+    assert main([str(GRIDS / 'evidence_digitscenes.py'), *options]) == 0
+    _, tuned = capsys.readouterr().out.splitlines()
+    weights = tmp_path / 'aib/seed0/epoch_16.pth'
+    weights.parent.mkdir(parents=True)
+    torch.save(dict(state_dict={}), weights)
+    cfg = configure(make_parser().parse_args(shlex.split(tuned)[2:]))
+    assert cfg.load_from == str(weights) and not cfg.resume
+
+
 # --- grid files -------------------------------------------------------------------
 
 
@@ -220,6 +233,20 @@ def test_rows_are_configs_with_options(grid: Path) -> None:
         'python tools/train.py tiny.py --work-dir out --seed 1 --cfg-options '
         "model.width=8 'model.kind=(1,2)' 'a=b c'"
     )
+
+
+def test_a_row_begins_with_the_weights_of_one_above(grid: Path) -> None:
+    grid.write_text(GRID.replace("title='A wide", "load_from='plain', title='A wide"))
+    wide = read_rows([str(grid)])[1]
+    assert wide.load_from == 'plain'
+    assert wide.command('out', 1, load_from='a/e.pth').split()[3:9] == (
+        ['--work-dir', 'out', '--seed', '1', '--load-from', 'a/e.pth']
+    )
+    with pytest.raises(UsageError, match=r"'plain', which .* \(none\); --only has to"):
+        read_rows([str(grid)], ['wide'])
+    grid.write_text(grid.read_text().replace("from='plain'", "from='wide'"))
+    with pytest.raises(UsageError, match=r"'wide', which .* \(plain\); --only"):
+        read_rows([str(grid)])
 
 
 def test_only_keeps_the_order_of_the_grid(grid: Path) -> None:

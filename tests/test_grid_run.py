@@ -259,6 +259,42 @@ def test_runs_side_by_side_have_an_environment_each(tmp_path, monkeypatch):
     assert {gpu for _, gpu in seen} == {'3', '5'} and set(results.results) == {*runs}
 
 
+@pytest.mark.parametrize('fails', [False, True])
+def test_a_run_waits_for_the_one_it_begins_with(tmp_path, monkeypatch, fails):
+    calls, order = {}, []
+
+    class Noted(Rehearsal):
+        def __init__(self, run, *_):
+            super().__init__(run, leaves=not (fails and run.name == 'a'))
+            calls[run.name] = self.calls
+
+        def __call__(self, force=False):
+            order.append(self.run.name)
+            return (yield from super().__call__(force))
+
+    monkeypatch.setattr(engine, 'Execution', Noted)
+    monkeypatch.setattr(engine, 'POLL_SECONDS', 0)
+    first, *others = (make_run(name, 0, tmp_path) for name in 'abc')
+    runs = [first, replace(others[0], begin=first), others[1]]
+    results = results_of(runs, jobs=2)
+    grid = Engine(results, tmp_path, [{}, {}], Console(file=io.StringIO()))
+    assert grid() == int(fails)
+    assert order == ['a', 'c', 'b']
+    if fails:
+        said = 'a seed 0, whose weights it begins with, is not done'
+        assert said in results.failures[runs[1]] and not calls['b']
+    else:
+        train = calls['b'][0]
+        assert train[1:3] == ['--load-from', str(first.work_dir / 'epoch_1.pth')]
+        assert '--load-from' not in calls['c'][0]
+
+
+def test_what_was_begun_is_resumed_without_the_weights_of_another(interrupted):
+    again = Rehearsal(replace(interrupted, begin=interrupted))
+    work(again)
+    assert again.resumed and '--load-from' not in again.calls[0]
+
+
 def test_more_runs_than_gpus_share_them(monkeypatch):
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)

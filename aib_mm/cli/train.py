@@ -24,6 +24,11 @@ def make_parser() -> argparse.ArgumentParser:
         help='go on from this checkpoint; without a value (or with "auto") from the '
         'latest one in the work folder, if there is one',
     )
+    add(
+        '--load-from',
+        metavar='CHECKPOINT',
+        help='begin a new training with these weights; what is resumed has its own',
+    )
     add('--no-validate', action='store_true', help='do not evaluate during training')
     add(
         '--auto-scale-lr',
@@ -56,6 +61,7 @@ def configure(args: argparse.Namespace) -> 'Config':
         cfg,
         filled(RunSettings, args),
         resume=args.resume,
+        load_from=args.load_from,
         validate=not args.no_validate,
         scale_lr=args.auto_scale_lr,
         persistent_workers=not args.no_persistent_workers,

@@ -126,7 +126,7 @@ def check_checkpoint(
         raise CheckpointError(
             f'checkpoint {path} has no {", ".join(missing)} ({_size(file)}), so '
             f'training cannot go on from it; to start anew from its weights, leave '
-            f'--resume out and pass --cfg-options load_from={path}'
+            f'--resume out and pass --load-from {path}'
         )
     return content
 

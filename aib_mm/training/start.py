@@ -37,6 +37,7 @@ def configure_training(
     settings: RunSettings,
     *,
     resume: str | None = None,
+    load_from: str | None = None,
     validate: bool = True,
     scale_lr: bool = False,
     persistent_workers: bool = True,
@@ -49,6 +50,8 @@ def configure_training(
         settings: what every run is told.
         resume: the checkpoint to go on from, or ``'auto'`` for the latest one of the
             work folder, if there is one; None for a new training.
+        load_from: the checkpoint whose weights a new training begins with; by default
+            the config's.
         validate: whether to evaluate during training.
         scale_lr: whether to scale the learning rate by the real over the base batch
             size.
@@ -69,6 +72,7 @@ def configure_training(
         _enable_amp(cfg)
     if scale_lr:
         _enable_lr_scaling(cfg)
+    cfg.load_from = load_from or cfg.get('load_from')
     _set_start(cfg, resume)
     set_loader_options(
         cfg,

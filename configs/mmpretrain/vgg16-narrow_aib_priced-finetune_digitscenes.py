@@ -1,6 +1,6 @@
 """A trained VGG16, given a map that pays for what it lets through, in 4 epochs.
 
-``--cfg-options load_from=CHECKPOINT`` names the trained network's weights.
+``--load-from CHECKPOINT`` names the trained network's weights.
 """
 
 _base_ = [

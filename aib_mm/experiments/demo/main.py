@@ -124,7 +124,8 @@ def run_demo(options: Namespace) -> int:
     )
     facts = dict(data=about['data']['sha256'], leaves=f'test/{CASES}')
     with locked(out):
-        runs = plan(configs, options.seeds, out, **facts)
+        load_from = {row.name: row.load_from for row in rows}
+        runs = plan(configs, options.seeds, out, load_from, **facts)
         # Side by side small models leave less idle than with many threads each.
         jobs = 1 if device == 'cuda' else min(len(runs), 1 + usable_cores())
         environments = environments_of(jobs, ['-1'] if device == 'cpu' else [])

@@ -29,7 +29,11 @@ FULL = 0.999  # of a bar: at 1 rich stops its clock, but the run goes on
 
 
 def plan(
-    configs: Mapping[str, Config], seeds: Iterable[int], out: Path, **about: str
+    configs: Mapping[str, Config],
+    seeds: Iterable[int],
+    out: Path,
+    load_from: Mapping[str, str] | None = None,
+    **about: str,
 ) -> list[Run]:
     """Write each config to its folder below ``out``, and give a run for every seed.
 
@@ -38,6 +42,8 @@ def plan(
 
     Args:
         configs: configs by their names; ``A/B`` gets the folder B in the folder A.
+        load_from: names of configs, each with the one before it, of the same seed,
+            whose weights its training begins with.
         about: ``data`` and ``leaves`` of ``Run.of``.
     """
     resolved = {}
@@ -46,11 +52,12 @@ def plan(
         path.parent.mkdir(parents=True, exist_ok=True)
         cfg.dump(str(path))
         resolved[name] = read_config(str(path))
-    return [
-        Run.of(cfg, name, seed, out / name, **about)
-        for seed in dict.fromkeys(seeds)
-        for name, cfg in resolved.items()
-    ]
+    runs: dict[tuple[str, int], Run] = {}
+    for seed in seeds:
+        for name, cfg in resolved.items():
+            begin = runs.get(((load_from or {}).get(name, ''), seed))
+            runs[name, seed] = Run.of(cfg, name, seed, out / name, begin=begin, **about)
+    return list(runs.values())
 
 
 @dataclass
@@ -104,8 +111,11 @@ class Engine:
         with interruptible(), make_progress(self.console, status) as progress:
             try:
                 while waiting or active:
-                    while waiting and free:
-                        run, environment = waiting.pop(0), free.pop(0)
+                    for run in [run for run in waiting if self._may_start(run)]:
+                        if not free:
+                            break
+                        waiting.remove(run)
+                        environment = free.pop(0)
                         job = Execution(run, environment)(force)
                         active[_Shown(run, progress)] = job, environment
                     for shown, (job, environment) in list(active.items()):
@@ -120,6 +130,12 @@ class Engine:
                 for job, _ in active.values():
                     job.close()
         return False
+
+    def _may_start(self, run: Run) -> bool:
+        """Whether the run that it begins with, if any, has ended."""
+        return run.begin is None or (
+            run.begin in self.results.results or run.begin in self.results.failures
+        )
 
     def _step(self, shown: '_Shown', job: Job) -> bool:
         """Let a run go on; true if it has ended."""

@@ -39,14 +39,23 @@ def run_grid(options: Namespace) -> int:
     if options.dry_run:
         for seed, row in itertools.product(dict.fromkeys(options.seeds), rows):
             work_dir = os.path.join(folder, row.name, f'seed{seed}')
-            print(row.command(work_dir, seed, options.cfg_options))
+            begin = ''
+            if row.load_from:
+                last = _last_checkpoint(configs[row.load_from])
+                begin = os.path.join(folder, row.load_from, f'seed{seed}', last)
+            print(row.command(work_dir, seed, options.cfg_options, begin))
         return 0
     out = Path(folder).resolve()
     environments = environments_of(options.jobs, usable_gpus())
     with locked(out):
         results = GridResults(
             titles=titles,
-            runs=plan(configs, options.seeds, out),
+            runs=plan(
+                configs,
+                options.seeds,
+                out,
+                load_from={row.name: row.load_from for row in rows},
+            ),
             command=options.command,
             jobs=options.jobs,
             threads=environments[0]['OMP_NUM_THREADS'],
@@ -61,6 +70,12 @@ def _default_folder(paths: Sequence[str], rows: Sequence[Row]) -> str:
     """Folder named by a grid file: those of several data sets name rows alike."""
     alone = len(paths) == 1 and rows[0].is_listed
     return f'work_dirs/{Path(paths[0]).stem if alone else "grid"}'
+
+
+def _last_checkpoint(cfg: Config) -> str:
+    """Name that mmengine gives it."""
+    epochs = cfg.train_cfg.get('max_epochs')
+    return f'epoch_{epochs}.pth' if epochs else f'iter_{cfg.train_cfg.max_iters}.pth'
 
 
 def _check(cfg: Config) -> None:

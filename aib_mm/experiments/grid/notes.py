@@ -55,6 +55,7 @@ class Run:
         batch_size: images of a training iteration, 0 where the config does not say.
         leaves: file in the work folder that the test writes besides its metrics.
         checkpoint: weights of another run, which are only tested; None to train.
+        begin: run whose last checkpoint the training begins with, if any.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Run:
     batch_size: int = 0
     leaves: str = ''
     checkpoint: Path | None = None
+    begin: 'Run | None' = None
 
     @classmethod
     def of(
@@ -77,6 +79,7 @@ class Run:
         folder: Path,
         data: str = '',
         leaves: str = '',
+        begin: 'Run | None' = None,
     ) -> 'Run':
         """The run of a resolved config that lies in ``folder``.
 
@@ -89,16 +92,18 @@ class Run:
             if data and isinstance(node, dict) and 'data_root' in node:
                 node['data_root'] = data
         trained = {k: v for k, v in content.items() if k not in TEST_KEYS}
+        identity = [seed] if begin is None else [seed, begin.training]
         return cls(
             name=name,
             seed=seed,
             config=Path(cfg.filename),
             work_dir=folder / f'seed{seed}',
-            training=fingerprint(trained, seed),
-            whole=fingerprint(content, seed),
+            training=fingerprint(trained, *identity),
+            whole=fingerprint(content, *identity),
             max_epochs=(cfg.get('train_cfg') or {}).get('max_epochs'),
             batch_size=cfg.train_dataloader.get('batch_size') or 0,
             leaves=leaves,
+            begin=begin,
         )
 
     @property

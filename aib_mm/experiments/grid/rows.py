@@ -10,11 +10,13 @@ A grid file is a config that holds ``rows`` instead of a model::
             config='../{vgg}_aib_{data}.py',
             options=['model.neck.modulation=scale'],
         ),
+        dict(name='tuned', config='../{vgg}_tuned_{data}.py', load_from='vgg'),
     ]
 
 ``options`` are what ``--cfg-options`` takes, so that a row is one command of
-``tools/train.py`` too. ``fill`` says what stands for the names in braces: the same rows
-then serve several data sets.
+``tools/train.py`` too. ``load_from`` names a row above, whose last checkpoint of the
+same seed its training begins with. ``fill`` says what stands for the names in braces:
+the same rows then serve several data sets.
 """
 
 import os
@@ -30,6 +32,8 @@ from mmengine.config import Config
 from aib_mm.diagnosis.configs import load_config, read_config
 from aib_mm.errors import UsageError
 
+_OPTIONAL = ('title', 'options', 'load_from', 'about')
+
 
 @dataclass(frozen=True)
 class Row:
@@ -40,6 +44,7 @@ class Row:
         config: path of the config.
         title: title in the table.
         options: texts that ``--cfg-options`` takes.
+        load_from: name of the row whose weights its trainings begin with, if any.
         about: what it is, for people.
         source: file that named it: a grid file, or the config itself.
     """
@@ -48,6 +53,7 @@ class Row:
     config: str
     title: str
     options: tuple[str, ...] = ()
+    load_from: str = ''
     about: str = ''
     source: str = ''
 
@@ -64,10 +70,13 @@ class Row:
         """
         return load_config(self.config, [*self.options, *more])
 
-    def command(self, work_dir: str, seed: int, more: Sequence[str] = ()) -> str:
+    def command(
+        self, work_dir: str, seed: int, more: Sequence[str] = (), load_from: str = ''
+    ) -> str:
         """Command that trains it by itself, for a shell."""
         words = ['python', 'tools/train.py', self.config, '--work-dir', work_dir]
         words += ['--seed', str(seed)]
+        words += ['--load-from', load_from] if load_from else []
         options = [*self.options, *more]
         return shlex.join([*words, *(['--cfg-options', *options] if options else [])])
 
@@ -84,7 +93,7 @@ def read_rows(
 
     Raises:
         UsageError: a file that cannot be read, rows that do not fit, or of one name; a
-            pattern that no row matches.
+            pattern that no row matches; a ``load_from`` that names no kept row above.
     """
     rows = [row for path in paths for row in _rows_in(path)]
     for row in rows:
@@ -100,8 +109,17 @@ def read_rows(
                 f'{option} {pattern}: no row has such a name; there are '
                 f'{", ".join(row.name for row in rows)}'
             )
-    kept = only or ['*']
-    return [row for row in rows if any(fnmatchcase(row.name, one) for one in kept)]
+    patterns = only or ['*']
+    kept = [row for row in rows if any(fnmatchcase(row.name, one) for one in patterns)]
+    for i, row in enumerate(kept):
+        above = [other.name for other in kept[:i]]
+        if row.load_from and row.load_from not in above:
+            raise UsageError(
+                f'grid {row.source}, row {row.name!r} begins with the weights of '
+                f'{row.load_from!r}, which is no row above it among those that run '
+                f'({", ".join(above) or "none"}); {option} has to name both'
+            )
+    return kept
 
 
 def _rows_in(path: str) -> Iterator[Row]:
@@ -127,13 +145,13 @@ def _rows_in(path: str) -> Iterator[Row]:
 
 def _row(entry: dict[str, Any], fill: Mapping[str, Any], path: str) -> Row:
     where = f'grid {path}, row {entry.get("name", entry)!r}'
-    unknown = set(entry) - {'name', 'config', 'title', 'options', 'about'}
+    unknown = set(entry) - {'name', 'config', *_OPTIONAL}
     missing = {'name', 'config'} - set(entry)
     if unknown or missing:
         raise UsageError(
             f'{where} has {"unknown" if unknown else "no"} '
             f'{", ".join(sorted(unknown or missing))}; a row takes name, config and, '
-            f'if wanted, title, options and about'
+            f'if wanted, {", ".join(_OPTIONAL)}'
         )
     try:
         config = entry['config'].format_map(fill)
@@ -147,6 +165,7 @@ def _row(entry: dict[str, Any], fill: Mapping[str, Any], path: str) -> Row:
         config=os.path.normpath(Path(path).parent / config),
         title=entry.get('title', entry['name']),
         options=options,
+        load_from=entry.get('load_from', ''),
         about=entry.get('about', ''),
         source=path,
     )

@@ -16,6 +16,7 @@ from aib_mm.experiments.grid.notes import (
     Run,
     RunFailed,
     Training,
+    finished,
     noted_training,
     write_note,
 )
@@ -78,7 +79,7 @@ class Execution:
     def _train(self, training: Training) -> Generator[Progress, None, Training]:
         folder = self.run.work_dir
         start = _last_checkpoint(folder, RESUME_KEYS)
-        resume = [] if start is None else ['--resume', str(start)]
+        weights = ['--resume', str(start)] if start else self._load_from()
         if start is None:
             # Nothing else here is taken instead: it may belong to other settings.
             (folder / POINTER).unlink(missing_ok=True)
@@ -89,7 +90,7 @@ class Execution:
         write_note(note, training)
         began = time.perf_counter()
         try:
-            yield from self._call('train', [*resume, '--work-dir', str(folder)], log)
+            yield from self._call('train', [*weights, '--work-dir', str(folder)], log)
             last = _last_checkpoint(folder)
             if last is None:
                 raise RunFailed('train left no checkpoint', log)
@@ -107,6 +108,17 @@ class Execution:
         )
         write_note(note, training)
         return training
+
+    def _load_from(self) -> list[str]:
+        """What a new training begins with."""
+        begin = self.run.begin
+        if begin is None:
+            return []
+        done = finished(begin)
+        if done is None:
+            problem = f'{begin.title}, whose weights it begins with, is not done'
+            raise RunFailed(problem, begin.work_dir)
+        return ['--load-from', str(begin.work_dir / str(done.training.checkpoint))]
 
     def _test(
         self, checkpoint: Path

@@ -31,4 +31,12 @@ rows = [
         config='../vgg16-narrow_aib_priced_digitscenes.py',
         options=_untested,
     ),
+    dict(
+        name='aib_tuned',
+        title='VGG16-aib, then priced',
+        about='Four epochs with the price, from VGG16-aib after its sixteen.',
+        config='../vgg16-narrow_aib_priced-finetune_digitscenes.py',
+        options=_untested,
+        load_from='aib',
+    ),
 ]
