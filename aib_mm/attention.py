@@ -137,6 +137,7 @@ class AIBAttention(AttentionModule):
         prior_std: std of a score's prior ``N(0, prior_std²)``, from which the map's
             divergence is reported in nats; by default only ``'replace'`` reports any.
         mean_branch: config of a module before g_mu's conv, see ``AttentionBranch``.
+            Without batch norm where several levels share it.
         initial_score: in (0, 1). Small for a warm start from a vanilla model, and for a
             more selective map.
         shared: one branch for all levels (they have equal channels) or one per level.
@@ -352,6 +353,16 @@ class AIBAttention(AttentionModule):
         price = gaussian.mean_or_zero(nats)
         return maps._replace(nats=nats * channels), {**losses, 'map_nats': price}
 
+    def _check_norms(self) -> None:
+        for name, module in self.branches[0].named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
+                raise ValueError(
+                    f'{name} is a {type(module).__name__} that all levels share: it '
+                    "would train with each level's statistics and be tested with a mix "
+                    "of all levels'. Take another norm, norm_cfg=dict(type='GN', "
+                    'num_groups=8), or shared=False'
+                )
+
     def _check(self, feats: Features) -> None:
         if any(not isinstance(x, Tensor) or x.dim() != 4 for x in feats):
             found = [
@@ -374,6 +385,8 @@ class AIBAttention(AttentionModule):
                 f'channels {channels}: set in_channels to those of the '
                 f'{"backbone" if self.pre_neck is None else "pre_neck"}'
             )
+        if self.training and self.shared and len(_mapped(feats, self.map_level)) > 1:
+            self._check_norms()
         sizes = [tuple(x.shape[-2:]) for x in feats]
         if self.map_level is not None and len(set(sizes)) > 1:
             raise ValueError(

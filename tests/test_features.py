@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -157,6 +158,30 @@ def test_features_that_are_no_maps_are_refused_with_the_remedy() -> None:
         message = rf'maps .*, got features of {re.escape(str([shape]))}: .*out_type='
         with pytest.raises(ValueError, match=message):
             neck((torch.randn(shape),))
+
+
+def test_levels_do_not_share_a_batch_norm() -> None:
+    feats = [torch.randn(2, 4, size, size) for size in (8, 4)]
+
+    def neck(norm: str, **settings: Any) -> AIBAttention:
+        branch = dict(
+            type='ConvModule',
+            in_channels=4,
+            out_channels=4,
+            kernel_size=1,
+            norm_cfg=dict(type=norm, **(dict(num_groups=2) if norm == 'GN' else {})),
+        )
+        return AIBAttention([4, 4], mean_branch=branch, **settings)
+
+    for refused in ('BN', 'SyncBN'):
+        with pytest.raises(
+            ValueError, match=r'mean_branch.bn is a .*share.*GN.*shared='
+        ):
+            neck(refused)(feats)
+    frozen = neck('BN')
+    frozen.branches.eval()
+    for used in (neck('GN'), neck('BN', shared=False), neck('BN').eval(), frozen):
+        assert len(used(feats)) == 2
 
 
 def test_a_mean_branch_that_changes_the_maps_size_is_refused_by_name() -> None:

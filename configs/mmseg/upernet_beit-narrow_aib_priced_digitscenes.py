@@ -18,7 +18,8 @@ model = dict(
             out_channels=64,
             kernel_size=3,
             padding=1,
-            norm_cfg=dict(type='BN'),
+            # Not batch norm: four levels share it, each with statistics of its own.
+            norm_cfg=dict(type='GN', num_groups=8),
         ),
     ),
     decode_head=dict(
