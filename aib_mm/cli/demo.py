@@ -37,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
         help='one training per model and seed; of several, mean and standard '
         'deviation are given (0)',
     )
-    epochs = "epochs of training (the configs' own)"
+    epochs = "epochs of a training from the start (the configs' own)"
     add('--epochs', type=integer(1), help=epochs)
     for part in ('train', 'test'):
         count = getattr(spec, part)

@@ -116,7 +116,11 @@ def run_demo(options: Namespace) -> int:
     device = _check_machine(options.device)
     rows = read_rows([*map(str, map(shipped, GRIDS))], options.models, '--models')
     data = _make_data(options, console)
-    configs = {row.name: make_config(row, data, options.epochs) for row in rows}
+    # What begins with another's weights is as short as it is.
+    configs = {
+        row.name: make_config(row, data, None if row.load_from else options.epochs)
+        for row in rows
+    }
     about: dict[str, Any] = dict(
         data=digitscenes.load_meta(data),
         epochs=sorted({cfg.train_cfg.max_epochs for cfg in configs.values()}),
@@ -127,7 +131,7 @@ def run_demo(options: Namespace) -> int:
         load_from = {row.name: row.load_from for row in rows}
         runs = plan(configs, options.seeds, out, load_from, **facts)
         # Side by side small models leave less idle than with many threads each.
-        jobs = 1 if device == 'cuda' else min(len(runs), 1 + usable_cores())
+        jobs = 1 if device == 'cuda' else min(len(runs), usable_cores())
         environments = environments_of(jobs, ['-1'] if device == 'cpu' else [])
         results = GridResults(
             titles={row.name: row.title for row in rows},

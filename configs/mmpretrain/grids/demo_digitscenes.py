@@ -20,17 +20,17 @@ rows = [
     ),
     dict(
         name='aib_priced',
-        title='VGG16-aib, priced',
-        about='What is not attended to becomes noise, and the map pays for what it '
-        'lets through: ours.',
-        config='../vgg16-narrow_aib_priced_digitscenes.py',
-        options=[  # as long as the others
-            'train_cfg.max_epochs=6',
-            'train_cfg.val_interval=6',
-            'param_scheduler.total_steps=6',
-            'model.head.aib_loss.price_begin=250',
-            'model.head.aib_loss.price_end=500',
+        title='VGG16-aib, then priced',
+        about='One more epoch of VGG16-aib: what is not attended to becomes noise, and '
+        'the map pays for what it lets through; ours.',
+        config='../vgg16-narrow_aib_priced-finetune_digitscenes.py',
+        options=[
+            'train_cfg.max_epochs=1',
+            'train_cfg.val_interval=1',
+            'param_scheduler.total_steps=1',
+            'model.head.aib_loss.price_end=60',
         ],
+        load_from='aib',
     ),
     dict(
         name='aib_qt',
