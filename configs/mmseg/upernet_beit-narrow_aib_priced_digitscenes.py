@@ -18,8 +18,7 @@ model = dict(
             out_channels=64,
             kernel_size=3,
             padding=1,
-            # Not batch norm: four levels share it, each with statistics of its own.
-            norm_cfg=dict(type='GN', num_groups=8),
+            norm_cfg=dict(type='BN'),
         ),
     ),
     decode_head=dict(
