@@ -328,5 +328,7 @@ def test_check_wants_a_dict(tmp_path):
 def test_check_names_what_resuming_lacks(tmp_path):
     torch.save(dict(state_dict={}, meta={}), tmp_path / 'weights.pth')
     check_checkpoint(tmp_path / 'weights.pth')
-    with pytest.raises(CheckpointError, match=r'no message_hub, optimizer.*load_from='):
+    with pytest.raises(
+        CheckpointError, match=r'no message_hub, optimizer.*--load-from '
+    ):
         check_checkpoint(tmp_path / 'weights.pth', RESUME_KEYS)

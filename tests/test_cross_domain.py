@@ -170,6 +170,7 @@ def narrow(folder: Path, work_dir: str, *checkpoints: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_other_photographs_and_strokes_with_two_checkpoints(digits, capsys) -> None:
     shifted = [
         '--domains',

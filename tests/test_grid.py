@@ -113,6 +113,7 @@ def test_finished_run_is_not_repeated(folder, results, table):
     assert 'No run reported mIoU; there are accuracy/top1.' in renewed
 
 
+@pytest.mark.slow
 def test_other_test_settings_need_no_new_training(folder, results, table):
     note = folder / 'out/good/seed3/training.json'
     before = note.stat().st_mtime_ns

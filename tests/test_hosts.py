@@ -71,7 +71,9 @@ def test_without_any_host_the_core_works_in_silence() -> None:
     assert 'GaussianRoIHead needs mmdet, which is not installed' in result['head']
 
 
-@pytest.mark.parametrize('alone', HOSTS)
+@pytest.mark.parametrize(
+    'alone', [HOSTS[0], *(pytest.param(h, marks=pytest.mark.slow) for h in HOSTS[1:])]
+)
 def test_each_host_works_alone(alone: str) -> None:
     pytest.importorskip(alone)
     result = probe(alone)

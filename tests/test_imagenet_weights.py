@@ -89,6 +89,7 @@ def build(path: Path) -> nn.Module:
     return model
 
 
+@pytest.mark.slow
 def test_the_command_splits_a_published_checkpoint(config, tmp_path: Path) -> None:
     whole = host()
     source = save(whole, tmp_path / 'published.pth')

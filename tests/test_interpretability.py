@@ -381,6 +381,7 @@ def test_scores_that_do_not_exist_are_dashes(
     assert '| aib | – | – |' in (tmp_path / 'out' / 'interpretability.md').read_text()
 
 
+@pytest.mark.slow
 def test_the_command_on_cifar_files(user: Path, tmp_path: Path) -> None:
     out = tmp_path / 'out'
     edits = ('--images', '6', '--low', '12', '20', '--sizes')

@@ -99,13 +99,8 @@ def test_killed_while_a_checkpoint_is_written(cfg: Config, tmp_path: Path) -> No
         assert list(folder.glob('*.part')) == []
 
 
-@pytest.mark.parametrize(
-    'number',
-    [
-        pytest.param(3, id='in place'),
-        pytest.param(4, id='removed before', marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [3, 4], ids=['in place', 'removed before'])
 def test_without_the_hook_nothing_is_left(
     number: int, cfg: Config, tmp_path: Path
 ) -> None:
@@ -118,6 +113,7 @@ def test_without_the_hook_nothing_is_left(
     assert len(train(cfg, folder, SAFE, resume=True, load_from=None).losses) == 10
 
 
+@pytest.mark.slow
 def test_only_as_many_checkpoints_as_asked_for(cfg: Config, tmp_path: Path) -> None:
     cfg.train_cfg.max_epochs = 3
     cfg.default_hooks.checkpoint.filename_tmpl = 'e{}.pth'

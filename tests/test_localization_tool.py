@@ -203,6 +203,7 @@ def test_rows_are_models_and_maps_with_mean_and_spread(
         assert ours == found['models']['vanilla'][0]['maps']['random'][key]
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_not_measured_again(
     run: Callable, asked: list, tmp_path: Path
 ) -> None:

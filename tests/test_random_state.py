@@ -130,7 +130,9 @@ def with_workers(cfg: Config, **settings: Any) -> Config:
     return cfg
 
 
-@pytest.mark.parametrize('worker_seeds', [None, 'torch_worker_seeds'])
+@pytest.mark.parametrize(
+    'worker_seeds', [None, pytest.param('torch_worker_seeds', marks=pytest.mark.slow)]
+)
 def test_worker_processes_of_an_epoch(worker_seeds: str, tmp_path: Path) -> None:
     cfg = with_workers(count_epochs(tiny_config('classification', tmp_path), 3))
     if worker_seeds:

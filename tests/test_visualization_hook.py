@@ -163,7 +163,16 @@ class NoPicture(AttentionVisualizationHook):
         return super().strip(*args)
 
 
-@pytest.mark.parametrize('where', ['use', 'strip', 'backend', 'level', 'attention'])
+@pytest.mark.parametrize(
+    'where',
+    [
+        'use',
+        *(
+            pytest.param(where, marks=pytest.mark.slow)
+            for where in ('strip', 'backend', 'level', 'attention')
+        ),
+    ],
+)
 def test_a_picture_never_stops_a_training(
     where: str, classifier, tmp_path, monkeypatch
 ) -> None:

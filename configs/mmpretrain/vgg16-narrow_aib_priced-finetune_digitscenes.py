@@ -13,6 +13,6 @@ _base_ = [
 
 model = dict(
     neck=dict(initial_score=0.95),  # nearly all passes: the network is what it was
-    # From the first iteration on: what the features tell is learnt already.
-    head=dict(aib_loss=dict(price_begin=0, price_end=250)),
+    # From the first iteration on, and high: what the features tell is learnt already.
+    head=dict(aib_loss=dict(attention_price=0.6, price_begin=0, price_end=250)),
 )
