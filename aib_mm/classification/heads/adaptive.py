@@ -22,7 +22,8 @@ class AdaptiveSampling:
     An image is settled when the gap of its two highest mean class probabilities is at
     least ``margin`` standard errors of that gap, over all draws so far: L_z of each
     attention sample. Draws that share an attention sample are not independent, so that
-    the standard error is a lower bound. One draw alone settles nothing.
+    the standard error is a lower bound, and far too low under the modulation
+    ``'replace'``, whose noise they share. One draw alone settles nothing.
 
     Attributes:
         margin: least gap in standard errors; infinity never settles.

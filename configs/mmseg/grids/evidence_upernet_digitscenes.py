@@ -31,7 +31,7 @@ rows.append(
             'param_scheduler.total_steps=8',
             'param_scheduler.eta_max=0.001',
             'optim_wrapper.optimizer.lr=0.001',
-            f'{_loss}.attention_price=0.2',
+            f'{_loss}.attention_price=0.8',
             f'{_loss}.price_begin=0',
             f'{_loss}.price_end=1000',
             *_untested,
