@@ -305,11 +305,14 @@ def test_more_runs_than_gpus_share_them(monkeypatch):
     assert {each['OMP_NUM_THREADS'] for each in found} == {'4'}
     monkeypatch.setattr(guard.torch.cuda, 'device_count', lambda: 0)
     monkeypatch.setenv('MALLOC_TRIM_THRESHOLD_', '1')
-    monkeypatch.delenv('MALLOC_MMAP_THRESHOLD_', raising=False)
+    name = 'MALLOC_MMAP_THRESHOLD_'
+    monkeypatch.delenv(name, raising=False)
+    (hidden,) = guard.environments_of(1, [guard.NO_GPU])
+    assert hidden['CUDA_VISIBLE_DEVICES'] == '-1'
     (alone,) = guard.environments_of(1, guard.usable_gpus())
     assert 'CUDA_VISIBLE_DEVICES' not in alone
     # On CPUs freed memory is kept; what the user says has the last word.
-    assert alone['MALLOC_MMAP_THRESHOLD_'] == str(1 << 30)
+    assert {hidden[name], alone[name]} == {str(1 << 30)}
     assert alone['MALLOC_TRIM_THRESHOLD_'] == '1'
 
 

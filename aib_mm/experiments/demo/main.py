@@ -15,7 +15,12 @@ from aib_mm import digitscenes, hosts
 from aib_mm.errors import UsageError
 from aib_mm.experiments.demo.cases import CASES, make_section
 from aib_mm.experiments.grid.engine import Engine, plan
-from aib_mm.experiments.grid.guard import environments_of, locked, usable_cores
+from aib_mm.experiments.grid.guard import (
+    NO_GPU,
+    environments_of,
+    locked,
+    usable_cores,
+)
 from aib_mm.experiments.grid.results import TIMES, GridResults, Measure, metric
 from aib_mm.experiments.grid.rows import Row, read_rows
 from aib_mm.experiments.progress import make_console, say
@@ -132,7 +137,7 @@ def run_demo(options: Namespace) -> int:
         runs = plan(configs, options.seeds, out, load_from, **facts)
         # Side by side small models leave less idle than with many threads each.
         jobs = 1 if device == 'cuda' else min(len(runs), usable_cores())
-        environments = environments_of(jobs, ['-1'] if device == 'cpu' else [])
+        environments = environments_of(jobs, [NO_GPU] if device == 'cpu' else [])
         results = GridResults(
             titles={row.name: row.title for row in rows},
             runs=runs,

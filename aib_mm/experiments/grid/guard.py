@@ -11,6 +11,9 @@ import torch
 
 from aib_mm.errors import UsageError
 
+#: Name of a GPU that hides all there are.
+NO_GPU = '-1'
+
 
 def usable_cores() -> int:
     """Cores that this process may use."""
@@ -34,9 +37,10 @@ def environments_of(jobs: int, gpus: Sequence[str] = ()) -> list[dict[str, str]]
     threads = max(1, usable_cores() // jobs)
     shared = {'OMP_NUM_THREADS': str(threads), **os.environ}
     shared.setdefault('MKL_NUM_THREADS', shared['OMP_NUM_THREADS'])
-    if not gpus:
+    if not {*gpus} - {NO_GPU}:
         shared.setdefault('MALLOC_TRIM_THRESHOLD_', str(1 << 30))
         shared.setdefault('MALLOC_MMAP_THRESHOLD_', str(1 << 30))
+    if not gpus:
         return [dict(shared) for _ in range(jobs)]
     return [
         dict(shared, CUDA_VISIBLE_DEVICES=gpus[job % len(gpus)]) for job in range(jobs)
