@@ -1,5 +1,7 @@
 """What the map's price does, at equal budgets of 16 epochs: docs/selectivity.md.
 
+The last row has more: it goes on from the second.
+
 For tools/grid.py, which tests by itself: the trainings do not validate.
 """
 
