@@ -3,7 +3,7 @@
 _base_ = [
     '_base_/models/faster_rcnn_r18-narrow_aib.py',
     '_base_/datasets/digit_scenes_128.py',
-    '_base_/evaluators/digit_scenes_attention.py',
+    '_base_/evaluators/digit_scenes_priced.py',
     '_base_/schedules/one_cycle_16e.py',
     '_base_/attention_runtime.py',
 ]
