@@ -242,7 +242,9 @@ def test_cases_are_not_picked_and_the_same_for_all_models(tmp_path):
     assert first.right[0].measures['maximum on the digit'] == 'yes'
     assert first.right[0].measures['on the digit'] == '100 % (area 25 %)'
     assert first.right[0].measures['KL'] == '2.5 nats'
-    assert [tile.name for tile in first.right[0].tiles] == ['mean', 'quantized']
+    assert first.right[0].measures['bits on the digit'] == '80 %'
+    names = [tile.name for tile in first.right[0].tiles]
+    assert names == ['mean', 'quantized', 'passed']
     assert first.right[0].tiles[1].note == '3 anchors'
 
 
@@ -307,6 +309,7 @@ def make_result(error=20.0, energy=0.1, memory=None):
         'attention/area': 0.055,
         'attention/pointing': 0.5,
         'attention/chance': 0.13,
+        'bits/energy': 3 * energy,
     }
     training = Training('f', 'epoch_1.pth', 120.0, 1, speed=50.0, memory=memory)
     return Result('w', training, 9.5, metrics)
@@ -351,6 +354,7 @@ def make_cases(folder, count):
         mask=mask > 0,
         mean=attention,
         quantized=attention,
+        passed=8 * attention + 2 * attention[:, ::-1, ::-1],
         anchors=np.full(count, 3),
         kl_nats=np.full(count, 2.5),
     )

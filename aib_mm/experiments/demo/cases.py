@@ -28,9 +28,11 @@ SHARED_CASES = 10
 _ORDER_SEED = 0
 
 #: Arrays of ``CASES``, a row an image. ``path``, ``label``, ``scores`` ``(N, C)``,
-#: ``mask`` ``(N, H, W)``; ``kl_nats``; the maps ``mean``, ``std`` and ``quantized``,
-#: ``(N, h, w)``, the last a sample rounded to anchors, of which it took ``anchors``.
+#: ``mask`` ``(N, H, W)``; ``kl_nats``; the maps ``mean``, ``std``, ``passed`` (bits)
+#: and ``quantized``, ``(N, h, w)``, the last a sample rounded to anchors, of which it
+#: took ``anchors``.
 Cases = dict[str, NDArray]
+_FIELDS = dict(mean='attention_mean', std='attention_std', passed='attention_bits')
 
 
 @HOOKS.register_module()
@@ -64,9 +66,9 @@ class CasesHook(Hook):
                 scores=sample.pred_score.cpu().numpy(),
                 mask=np.asarray(sample.gt_seg_map) > 0,
             )
-            for key in ('mean', 'std'):
-                if f'attention_{key}' in sample:
-                    case[key] = sample.get(f'attention_{key}')[0].cpu().numpy()
+            for key, field in _FIELDS.items():
+                if field in sample:
+                    case[key] = sample.get(field)[0].cpu().numpy()
             if 'kl_nats' in sample:
                 case['kl_nats'] = float(sample.kl_nats)
             if maps is not None and maps.indices is not None:
@@ -129,7 +131,7 @@ def _case(cases: Cases, data: Path, index: int) -> Case:
             Tile(
                 name, found[name], notes.get(name, ''), smooth=name != 'quantized'
             ).picture()
-            for name in ('mean', 'std', 'quantized')
+            for name in ('mean', 'std', 'quantized', 'passed')
             if name in found
         ],
         outline=outline_uri(found['mask']),
@@ -142,13 +144,22 @@ def _localization(found: dict[str, Any]) -> dict[str, str]:
     """The test's own measures, of one image; none without attention."""
     if 'mean' not in found:
         return {}
-    metric = AttentionLocalization()
-    mean = torch.from_numpy(found['mean'])[None]
-    metric.process({}, [dict(attention_mean=mean, gt_seg_map=found['mask'])])
-    values = metric.results[0]
-    energy, area, hit = (100 * values[key] for key in ('energy', 'area', 'pointing'))
+    values = _measure(found, 'mean')
+    energy, area, hit = (values[key] for key in ('energy', 'area', 'pointing'))
     tied = f'{hit:.0f} % of tied positions'
-    return {
+    told = {
         'on the digit': f'{energy:.0f} % (area {area:.0f} %)',
         'maximum on the digit': {0: 'no', 100: 'yes'}.get(hit, tied),
     }
+    if 'passed' in found:
+        told['bits on the digit'] = f'{_measure(found, "passed")["energy"]:.0f} %'
+    return told
+
+
+def _measure(found: dict[str, Any], name: str) -> dict[str, float]:
+    """``AttentionLocalization`` of one map of one image, in %."""
+    field = _FIELDS[name]
+    metric = AttentionLocalization(field=field)
+    sample = {field: torch.from_numpy(found[name])[None], 'gt_seg_map': found['mask']}
+    metric.process({}, [sample])
+    return {key: 100 * value for key, value in metric.results[0].items()}

@@ -89,6 +89,13 @@ MEASURES = (
         metric('attention/chance', 100),
         'Pointing game of a random position.',
     ),
+    Measure(
+        'bits_on_digit',
+        'bits on digit %',
+        1,
+        metric('bits/energy', 100),
+        'Likewise of the bits that the map lets through, where they have a price.',
+    ),
     _TRAIN,
     Measure(
         'train_speed',
