@@ -80,10 +80,11 @@ class AttentionInferencer(BaseInferencer):
         device: device that the model runs on.
         level: choice of the attention shown, as ``combine_levels`` takes it.
         min_score: least score of boxes that count as found and are drawn.
-        source: what the maps are: ``'attention'``; ``'features:MODULE'``, the mean over
-            the channels of what a module returns; ``'gate:MODULE'``, a map of one
-            channel; ``'gradcam'`` or ``'gradcam:MODULE'``, Grad-CAM of the prediction
-            (the predicted class, all boxes found, all pixels).
+        source: what the maps are: ``'attention'``; ``'bits'``, what each position lets
+            through (``modulation='replace'``); ``'features:MODULE'``, the mean over the
+            channels of what a module returns; ``'gate:MODULE'``, a map of one channel;
+            ``'gradcam'`` or ``'gradcam:MODULE'``, Grad-CAM of the prediction (the
+            predicted class, all boxes found, all pixels).
 
     Attributes:
         classes: names of the classes; empty if neither checkpoint nor data set knows.

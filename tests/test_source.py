@@ -21,12 +21,14 @@ from aib_mm.errors import InferenceError
 from aib_mm.interpret import AttentionFieldsHook, AttentionVisualizationHook
 from aib_mm.interpret.record.source import (
     AttentionSource,
+    BitsSource,
     ClassActivationSource,
     FeatureSource,
     named_module,
     read_source,
 )
 from aib_mm.utils.libraries import MissingLibraryError
+from aib_mm.utils.shipped import shipped_model, shipped_models
 
 VIT = """
 _base_ = [{base!r}]
@@ -159,6 +161,30 @@ def test_a_gate_is_taken_as_it_is(tmp_path: Path) -> None:
     # The attention is the sigmoid of what this conv returns.
     torch.testing.assert_close(gate.levels[0].mean.sigmoid(), own.levels[0].mean)
     assert not own.is_certain and own.source == 'attention'
+
+
+@pytest.mark.parametrize('shipped', shipped_models())
+def test_bits_are_what_the_map_lets_through(shipped: str) -> None:
+    host = shipped_model(shipped)[0].parent.name
+    pytest.importorskip(host)
+    size = SIZE[host]
+    image = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    (own,) = AttentionInferencer(shipped)([image], seed=0)
+    (bits,) = AttentionInferencer(shipped, source='bits')([image], seed=0)
+    np.testing.assert_allclose(bits.levels[0].mean[0, 0], own.passed.raw, rtol=1e-6)
+    assert bits.is_certain and bits.passed is None
+    assert (bits.source, bits.words) == ('bits', 'bits let through')
+    assert bits.outcome == own.outcome
+
+
+def test_bits_of_a_map_that_has_none(tmp_path: Path) -> None:
+    pytest.importorskip('mmpretrain')
+    image = write_images(tmp_path, {'a.png': (32, 32)})
+    inferencer = AttentionInferencer(
+        *write_model('mmpretrain', tmp_path), source='bits'
+    )
+    with pytest.raises(InferenceError, match=r"what it lets through.*='replace'"):
+        inferencer(image)
 
 
 def test_grad_cam_is_of_the_logit_however_sure_the_model_is(
@@ -302,6 +328,7 @@ def test_a_picture_of_features_never_stops_a_test(detector, tmp_path, capfd) -> 
     ('text', 'kind', 'name'),
     [
         ('attention', AttentionSource, 'attention'),
+        ('bits', BitsSource, 'bits'),
         ('features:backbone.layer2', FeatureSource, None),
         ('gate:neck', FeatureSource, None),
         ('gradcam', ClassActivationSource, None),

@@ -6,8 +6,8 @@ from aib_mm.cli.options import add_cfg_options, add_title_option, integer
 
 #: What ``aib_mm.interpret.record.source`` reads, for help.
 SOURCES = (
-    'attention, features:MODULE, gate:MODULE, gradcam or gradcam:MODULE, likewise '
-    'gradcamplusplus, hirescam, layercam, xgradcam and eigencam'
+    'attention, bits, features:MODULE, gate:MODULE, gradcam or gradcam:MODULE, '
+    'likewise gradcamplusplus, hirescam, layercam, xgradcam and eigencam'
 )
 
 

@@ -41,10 +41,11 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         '--source',
         default='attention',
-        help='what the maps are: attention; features:MODULE, the mean over the '
-        'channels of what the module of this name returns; gate:MODULE, a map of one '
-        'channel; gradcam or gradcam:MODULE, Grad-CAM of the prediction, at the last '
-        'layer with a map of at least 7×7 unless named (attention)',
+        help='what the maps are: attention; bits, what each position lets through; '
+        'features:MODULE, the mean over the channels of what the module of this name '
+        'returns; gate:MODULE, a map of one channel; gradcam or gradcam:MODULE, '
+        'Grad-CAM of the prediction, at the last layer with a map of at least 7×7 '
+        'unless named (attention)',
     )
     add('--level', type=integer(0), help='of several maps (mean of all)')
     _add_page_options(parser)

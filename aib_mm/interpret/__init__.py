@@ -26,13 +26,10 @@ from aib_mm.interpret.measure.metrics import (
     SamplesDrawn,
 )
 from aib_mm.interpret.measure.uncertainty import PredictionUncertainty
-from aib_mm.interpret.record.fields import (
-    AttentionFieldsHook,
-    combine_bits,
-    combine_levels,
-)
+from aib_mm.interpret.record.fields import AttentionFieldsHook
 from aib_mm.interpret.record.geometry import boxes_mask, map_on_image, resize_map
 from aib_mm.interpret.record.information import information_of_images, record_latents
+from aib_mm.interpret.record.levels import combine_bits, combine_levels
 from aib_mm.interpret.record.recording import record_attention
 from aib_mm.interpret.record.windows import slide_windows
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from aib_mm.errors import InferenceError
 from aib_mm.features import AttentionMaps
 from aib_mm.interpret.measure.consistency import map_similarity
-from aib_mm.interpret.record.fields import combine_bits, combine_levels
 from aib_mm.interpret.record.geometry import map_on_image
 from aib_mm.interpret.record.information import Information
+from aib_mm.interpret.record.levels import combine_bits, combine_levels
 from aib_mm.interpret.record.recording import AttentionRecord
 from aib_mm.interpret.record.windows import Windows, whole_levels
 

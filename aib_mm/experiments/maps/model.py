@@ -20,7 +20,7 @@ from aib_mm.features import AttentionModule
 from aib_mm.hosts import HOST_PARTS
 from aib_mm.interpret.measure.edits import generator_for
 from aib_mm.interpret.record.baselines import center_map, occlusion_map, random_map
-from aib_mm.interpret.record.fields import combine_levels
+from aib_mm.interpret.record.levels import combine_levels
 from aib_mm.interpret.record.source import ClassActivationSource, MapSource, read_source
 from aib_mm.interpret.result import levels_of
 from aib_mm.training.checkpoint_fit import check_fit

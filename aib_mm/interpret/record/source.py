@@ -2,6 +2,8 @@
 
 ``attention``
     whatever attends: ``AIBAttention``, or the attention of another method.
+``bits``
+    the bits that each position of ``AIBAttention`` lets through, behind ``replace``.
 ``features:MODULE``
     a module's feature maps, their mean over the channels.
 ``gate:MODULE``
@@ -31,10 +33,18 @@ from aib_mm.interpret.record.class_activation import (
     default_layer,
     shapes_of,
 )
+from aib_mm.interpret.record.levels import combine_bits
 from aib_mm.interpret.record.recording import AttentionRecord, record_maps
 from aib_mm.training.random_state import random_state, set_random_state
 
-FORMS = ('attention', 'features:MODULE', 'gate:MODULE', 'gradcam', 'gradcam:MODULE')
+FORMS = (
+    'attention',
+    'bits',
+    'features:MODULE',
+    'gate:MODULE',
+    'gradcam',
+    'gradcam:MODULE',
+)
 
 Predictions = Sequence[BaseDataElement]
 Levels = tuple[AttentionMaps, ...]
@@ -97,6 +107,31 @@ class AttentionSource:
         """
         with self.record(model) as record:
             return predict(), record
+
+
+class BitsSource(AttentionSource):
+    """The bits that each position lets through, of all levels together."""
+
+    def __str__(self) -> str:
+        return 'bits'
+
+    @property
+    def words(self) -> str:
+        return 'bits let through'
+
+    def maps(self, output: Any) -> Levels:
+        """One map, as ``combine_bits`` makes it.
+
+        Raises:
+            InferenceError: the module reports none.
+        """
+        bits = combine_bits(output.attention)
+        if bits is None:
+            raise InferenceError(
+                'the attention does not say what it lets through: AIBAttention does '
+                "with modulation='replace'"
+            )
+        return (AttentionMaps.certain(bits),)
 
 
 @dataclass(frozen=True)
@@ -268,8 +303,8 @@ def read_source(text: str) -> MapSource:
         return ClassActivationSource(methods[kind.lower()], module or None)
     if kind in ('features', 'gate') and module:
         return FeatureSource(module, is_gate=kind == 'gate')
-    if text == 'attention':
-        return AttentionSource()
+    if text in ('attention', 'bits'):
+        return BitsSource() if text == 'bits' else AttentionSource()
     raise ValueError(f'source must be one of {", ".join(FORMS)}, got {text!r}')
 
 
