@@ -244,6 +244,7 @@ def test_a_row_begins_with_the_weights_of_one_above(grid: Path) -> None:
     )
     with pytest.raises(UsageError, match=r"'plain', which .* \(none\); --only has to"):
         read_rows([str(grid)], ['wide'])
+    assert read_rows([str(grid)], ['wide'], trained=False) == [wide]
     grid.write_text(grid.read_text().replace("from='plain'", "from='wide'"))
     with pytest.raises(UsageError, match=r"'wide', which .* \(plain\); --only"):
         read_rows([str(grid)])

@@ -32,7 +32,7 @@ def benchmark(options: Namespace) -> None:
             raise UsageError(f'--out writes {" and ".join(SUFFIXES)} files, got {path}')
     device = options.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     torch.set_num_threads(options.threads)
-    rows = read_rows(options.configs, options.only)
+    rows = read_rows(options.configs, options.only, trained=False)
     configs = {row.title: row.load(options.cfg_options) for row in rows}
     for cfg in configs.values():
         toolkit_of(cfg)

@@ -82,7 +82,10 @@ class Row:
 
 
 def read_rows(
-    paths: Sequence[str], only: Sequence[str] = (), option: str = '--only'
+    paths: Sequence[str],
+    only: Sequence[str] = (),
+    option: str = '--only',
+    trained: bool = True,
 ) -> list[Row]:
     """The rows of grid files, and one for each other config, in their order.
 
@@ -90,10 +93,12 @@ def read_rows(
         paths: configs and grid files.
         only: names to keep, with ``*`` and ``?`` as in a shell; empty for all.
         option: what gave these names, for the message.
+        trained: whether the rows are to be trained, in this order.
 
     Raises:
         UsageError: a file that cannot be read, rows that do not fit, or of one name; a
-            pattern that no row matches; a ``load_from`` that names no kept row above.
+            pattern that no row matches; of rows to be trained, a ``load_from`` that
+            names no kept row above.
     """
     rows = [row for path in paths for row in _rows_in(path)]
     for row in rows:
@@ -111,7 +116,7 @@ def read_rows(
             )
     patterns = only or ['*']
     kept = [row for row in rows if any(fnmatchcase(row.name, one) for one in patterns)]
-    for i, row in enumerate(kept):
+    for i, row in enumerate(kept if trained else []):
         above = [other.name for other in kept[:i]]
         if row.load_from and row.load_from not in above:
             raise UsageError(
