@@ -1,12 +1,15 @@
 """The small models that come trained with the package, by their names."""
 
 import json
+import runpy
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip('mmpretrain')
 pytest.importorskip('mlxtend')
@@ -26,6 +29,36 @@ def test_there_are_some_and_they_are_small() -> None:
         config, weights = shipped_model(name)
         assert config.stem == name
         assert weights.stat().st_size < LIMIT
+
+
+def test_the_script_that_stores_them(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {
+        'fc.weight': torch.randn(4, 3),
+        'fc.bias': torch.randn(4),
+        'body.weight': torch.randn(4, 3),
+        'bn.running_var': torch.tensor([1.0, 1e6]),  # more than 16 bits hold
+        'bn.steps': torch.tensor(7),
+        'many': torch.tensor(2**20),
+    }
+    meta = dict(dataset_meta=dict(classes=('a', 'b')), seed=1)
+    source, out = tmp_path / 'trained.pth', tmp_path / 'small.pth'
+    torch.save(dict(state_dict=weights, meta=meta, optimizer={'lr': 1}), source)
+    script = repo / 'tools/dev/store_weights.py'
+    command = [str(script), str(source), str(out), '--float8', 'body.']
+    monkeypatch.setattr(sys, 'argv', command)
+    runpy.run_path(str(script), run_name='__main__')
+    found = torch.load(out, weights_only=True)
+    assert found.keys() == {'state_dict', 'meta'}
+    assert found['meta'] == dict(dataset_meta=dict(classes=('a', 'b')))
+    stored = found['state_dict']
+    bits = {name: 8 * value.element_size() for name, value in stored.items()}
+    assert list(bits.values()) == [16, 16, 8, 32, 16, 64]
+    for name, value in weights.items():
+        rtol = {8: 2**-4, 16: 2**-10}.get(bits[name], 0.0)
+        close = stored[name].to(value.dtype)
+        torch.testing.assert_close(close, value, rtol=rtol, atol=0.002)
 
 
 def test_an_unknown_name_lists_those_that_there_are() -> None:

@@ -19,7 +19,8 @@ def stored(name: str, value: torch.Tensor, float8: list[str]) -> torch.Tensor:
         return value.to(torch.int16) if fits else value
     if value.dim() > 1 and name.startswith(tuple(float8)):
         return value.to(torch.float8_e4m3fn)
-    return value.half()
+    small = value.half()
+    return small if bool(small.isfinite().all()) else value
 
 
 def main() -> None:
