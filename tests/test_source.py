@@ -173,6 +173,11 @@ def test_bits_are_what_the_map_lets_through(shipped: str) -> None:
     (bits,) = AttentionInferencer(shipped, source='bits')([image], seed=0)
     np.testing.assert_allclose(bits.levels[0].mean[0, 0], own.passed.raw, rtol=1e-6)
     assert bits.is_certain and bits.passed is None
+    titles = [axis.get_title() for axis in own.plot().axes[:3]]
+    assert titles == [own.name, 'attention', 'bits let through']
+    np.testing.assert_array_equal(
+        own.plot().axes[2].images[1].get_array(), own.passed.map
+    )
     assert (bits.source, bits.words) == ('bits', 'bits let through')
     assert bits.outcome == own.outcome
 

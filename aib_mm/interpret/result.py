@@ -113,13 +113,15 @@ class AttentionResult:
         )
 
     def plot(self) -> Figure:
-        """The image, its map over it and, where anything is random, the std.
+        """The image, its map over it, and the bits let through, or else the std if any.
 
         Returns:
             A figure of matplotlib that is none of pyplot's: ``plot().savefig(path)``.
         """
         maps = {self.words: (self.attention_mean, 'viridis')}
-        if not self.is_certain:
+        if self.passed is not None and self.passed.map is not None:
+            maps['bits let through'] = self.passed.map, 'cividis'
+        elif not self.is_certain:
             maps['std'] = self.attention_std, 'magma'
         figure = Figure(figsize=(3.2 * (1 + len(maps)), 3.4), layout='constrained')
         axes = figure.subplots(1, 1 + len(maps))
