@@ -149,7 +149,7 @@ def _localization(found: dict[str, Any]) -> dict[str, str]:
     tied = f'{hit:.0f} % of tied positions'
     told = {
         'on the digit': f'{energy:.0f} % (area {area:.0f} %)',
-        'maximum on the digit': {0: 'no', 100: 'yes'}.get(hit, tied),
+        'maximum on the digit': {0.0: 'no', 100.0: 'yes'}.get(hit, tied),
     }
     if 'passed' in found:
         told['bits on the digit'] = f'{_measure(found, "passed")["energy"]:.0f} %'
