@@ -138,8 +138,8 @@ class AIBAttention(AttentionModule):
             divergence is reported in nats; by default only ``'replace'`` reports any.
         mean_branch: config of a module before g_mu's conv, see ``AttentionBranch``.
             Without batch norm where several levels share it.
-        initial_score: in (0, 1). Small for a warm start from a vanilla model, and for a
-            more selective map.
+        initial_score: in (0, 1). For a warm start from a vanilla model small, with
+            ``'replace'`` near 1: the features are then what they were.
         shared: one branch for all levels (they have equal channels) or one per level.
         map_level: the level whose map modulates all levels, which then have one size
             (-1 is the last); by default each level has its own map.

@@ -3,7 +3,7 @@
 ``attention``
     whatever attends: ``AIBAttention``, or the attention of another method.
 ``bits``
-    the bits that each position of ``AIBAttention`` lets through, behind ``replace``.
+    the bits that each position of ``AIBAttention`` lets through.
 ``features:MODULE``
     a module's feature maps, their mean over the channels.
 ``gate:MODULE``
@@ -129,7 +129,7 @@ class BitsSource(AttentionSource):
         if bits is None:
             raise InferenceError(
                 'the attention does not say what it lets through: AIBAttention does '
-                "with modulation='replace'"
+                "with modulation='replace' or prior_std"
             )
         return (AttentionMaps.certain(bits),)
 
