@@ -333,10 +333,20 @@ def test_a_share_of_the_images_is_drawn_by_the_seed(
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
+@pytest.mark.parametrize('alone', [False, True])
 def test_patches_have_the_channels_of_the_images_they_go_into(
-    run: Callable, seen: list[Tensor], user: Path
+    run: Callable, seen: list[Tensor], user: Path, alone: bool
 ) -> None:
-    run(*AIB, '--sizes', '16', '--patches-from', 'bgr.py', '--high', '--low')
+    patches = 'bgr.py'
+    if alone:  # a file of a data set, without a scope
+        cfg = Config.fromfile(user / patches)
+        patches = 'alone.py'
+        parts = dict(
+            data_preprocessor=cfg.model.data_preprocessor,
+            test_dataloader=cfg.test_dataloader,
+        )
+        Config(parts).dump(user / patches)
+    run(*AIB, '--sizes', '16', '--patches-from', patches, '--high', '--low')
     before, _, patched = seen
     source = Config.fromfile(user / 'bgr.py').test_dataloader.dataset
     with DefaultScope.overwrite_default_scope('mmpretrain'):

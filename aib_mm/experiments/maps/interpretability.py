@@ -97,6 +97,7 @@ def _edits(options: Namespace, subject: Subject) -> list[Edit]:
     edits: list[Edit] = [ColorBlock(size) for size in options.sizes]
     if options.patches_from is not None:
         other = load_config(options.patches_from, None)
+        other.setdefault('default_scope', cfg.default_scope)  # a data set's file alone
         source = DatasetImages(other, flip=loads_bgr(other) != loads_bgr(cfg))
         edits += [Patch(size, source, options.patch_fit) for size in options.sizes]
     edits += [HighFrequencies(radius, options.clip) for radius in options.high]
