@@ -341,12 +341,12 @@ def test_patches_have_the_channels_of_the_images_they_go_into(
     if alone:  # a file of a data set, without a scope
         cfg = Config.fromfile(user / patches)
         patches = 'alone.py'
-        parts = dict(
-            data_preprocessor=cfg.model.data_preprocessor,
-            test_dataloader=cfg.test_dataloader,
-        )
+        colors = dict(data_preprocessor=cfg.model.data_preprocessor)
+        parts = dict(colors, test_dataloader=cfg.test_dataloader)
         Config(parts).dump(user / patches)
-    run(*AIB, '--sizes', '16', '--patches-from', patches, '--high', '--low')
+    # As in a new process, which no earlier test has given a scope.
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        run(*AIB, '--sizes', '16', '--patches-from', patches, '--high', '--low')
     before, _, patched = seen
     source = Config.fromfile(user / 'bgr.py').test_dataloader.dataset
     with DefaultScope.overwrite_default_scope('mmpretrain'):

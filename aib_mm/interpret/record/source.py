@@ -303,8 +303,9 @@ def read_source(text: str) -> MapSource:
         return ClassActivationSource(methods[kind.lower()], module or None)
     if kind in ('features', 'gate') and module:
         return FeatureSource(module, is_gate=kind == 'gate')
-    if text in ('attention', 'bits'):
-        return BitsSource() if text == 'bits' else AttentionSource()
+    plain = {'attention': AttentionSource, 'bits': BitsSource}
+    if text in plain:
+        return plain[text]()
     raise ValueError(f'source must be one of {", ".join(FORMS)}, got {text!r}')
 
 
