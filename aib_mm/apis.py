@@ -53,7 +53,7 @@ from aib_mm.interpret.result import AttentionResult, Pixels, levels_of, of_image
 from aib_mm.training.checkpoint import check_checkpoint
 from aib_mm.training.checkpoint_fit import check_fit
 from aib_mm.training.checkpoint_keys import compare_keys
-from aib_mm.utils.configs import innermost_dataset, type_name
+from aib_mm.utils.configs import innermost_dataset, model_settings, type_name
 from aib_mm.utils.shipped import shipped_model
 from aib_mm.utils.wrappers import input_channels
 
@@ -117,6 +117,8 @@ class AttentionInferencer(BaseInferencer):
         self.min_score = min_score
         self.model_seconds = 0.0
         if checkpoint is None:
+            if isinstance(config, Config):
+                raise ValueError('a Config needs a checkpoint, got None')
             config, checkpoint = shipped_model(str(config))
         if isinstance(config, str | Path):
             config = Config.fromfile(config_path(config))
@@ -125,9 +127,7 @@ class AttentionInferencer(BaseInferencer):
         scope = cfg.get('default_scope')
         choose('default_scope of the config', scope, HOST_PARTS)
         check_checkpoint(checkpoint)
-        # As the Runner does it.
-        if cfg.get('data_preprocessor') is not None:
-            cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+        cfg.model = model_settings(cfg)
         self._checkpoint = str(checkpoint)
         self._host = importlib.import_module(f'{HOST_PARTS[scope]}.predictions')
         with DefaultScope.overwrite_default_scope(scope):
@@ -190,8 +190,11 @@ class AttentionInferencer(BaseInferencer):
         choose('split', split, ('train', 'val', 'test'))
         loader = self.cfg.get(f'{split}_dataloader')
         if loader is None:
-            raise ValueError(f'the config has no {split}_dataloader')
-        dataset = innermost_dataset(loader.dataset)
+            raise ValueError(
+                f'{self.cfg.filename or "the config"} has no {split}_dataloader: add '
+                'one, or take another split'
+            )
+        dataset = copy.deepcopy(innermost_dataset(loader.dataset))
         dataset.pipeline = innermost_dataset(self.cfg.test_dataloader.dataset).pipeline
         dataset.test_mode = True
         with DefaultScope.overwrite_default_scope(self.scope):

@@ -131,7 +131,9 @@ class AIBAttention(AttentionModule):
         std_shift: shift of ``gaussian.softplus_std``, see ``AttentionBranch``.
         modulation: ``'scale'``, ``'residual'``, ``'bias'`` or ``'concat'`` (3.3.1); or
             ``'replace'``, ours, which reports the nats that its map lets through.
-        quantizer: config of ``VQAnchorQuantizer``; makes it a qt model.
+        quantizer: config of ``VQAnchorQuantizer``; makes it a qt model. With
+            ``'replace'`` let its ``value_range`` end at 0.999: higher scores count as
+            that and learn nothing, nor do those that an anchor of 1 takes.
         noise: config of ``AdditiveNoise`` or ``PropagatedNoise``, for the encoders that
             draw L_z at their input; the head's encoder is then a ``NoiseEncoder``.
         prior_std: std of a score's prior ``N(0, prior_std²)``, from which the map's

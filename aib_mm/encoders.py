@@ -33,10 +33,11 @@ def join_latents(latents: Sequence[Latent]) -> Latent:
     if len(latents) == 1:
         return latents[0]
     samples, means, stds, _ = zip(*latents, strict=True)
-    return Latent(torch.cat(samples, dim=1), _joined(means), _joined(stds))
+    return Latent(torch.cat(samples, dim=1), cat_known(means), cat_known(stds))
 
 
-def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+def cat_known(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """The parts end to end; None if one of them is."""
     known = [part for part in parts if part is not None]
     return torch.cat(known) if len(known) == len(parts) else None
 

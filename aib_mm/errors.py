@@ -3,7 +3,7 @@
 import difflib
 import math
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _LENGTH = 300  # of a foreign message
 
@@ -63,6 +63,12 @@ def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """The nearest of the choices as a question; '' if none is near."""
     near = difflib.get_close_matches(value, list(choices), n=1)
     return f'did you mean {near[0]!r}?' if near else ''
+
+
+def first_few(values: Sequence[object], most: int = 20) -> str:
+    """The first values of some, and how many there are if not all are shown."""
+    more = [f'… ({len(values)} in all)'] if len(values) > most else []
+    return ', '.join([*map(str, values[:most]), *more])
 
 
 def describe(error: BaseException) -> str:

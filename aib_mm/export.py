@@ -39,8 +39,8 @@ def export_onnx(
     Needs the packages onnx and onnxscript.
 
     Args:
-        model: model with any neck and head of this package or its host's; it is left in
-            the mode it was in.
+        model: model with any neck and head of this package or its host's; every
+            part is left in the mode it was in.
         path: path of the file.
         image_size: H and W, which the file is then bound to.
 
@@ -50,7 +50,7 @@ def export_onnx(
     # A batch of one would be taken for a constant.
     shape = (2, input_channels(model), *image_size)
     images = torch.zeros(shape, device=next(model.parameters()).device)
-    training = model.training
+    modes = {module: module.training for module in model.modules()}
     wrapped = _Logits(model).eval()
     try:
         with torch.no_grad():
@@ -73,4 +73,6 @@ def export_onnx(
                 verbose=False,
             )
     finally:
-        model.train(training)
+        # One by one: parts may be frozen.
+        for module, mode in modes.items():
+            module.training = mode

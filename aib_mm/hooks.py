@@ -36,6 +36,9 @@ class _ForwardObserver(Hook):
     def __init__(self) -> None:
         self._handles: list[Any] = []
 
+    def before_train(self, runner: Runner) -> None:
+        self.after_train(runner)  # a training that failed has not let go
+
     def after_train(self, runner: Runner) -> None:
         for handle in self._handles:
             handle.remove()
@@ -76,6 +79,7 @@ class AIBLossHook(_ForwardObserver):
         self._attended: list[WithAttention] = []
 
     def before_train(self, runner: Runner) -> None:
+        super().before_train(runner)
         for module in attention_modules(runner.model).values():
             self._handles.append(module.register_forward_hook(self._keep))
         model = unwrapped(runner.model)
@@ -184,6 +188,8 @@ class AIBMonitorHook(_ForwardObserver):
         self._seen: list[tuple[str, Tensor | None, tuple[AttentionMaps, ...]]] = []
 
     def before_train(self, runner: Runner) -> None:
+        super().before_train(runner)
+        self._seen.clear()
         try:
             modules = attention_modules(runner.model)
         except ValueError as error:  # a monitor stops no training

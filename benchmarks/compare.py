@@ -6,12 +6,12 @@ import torch
 from rich.console import Console
 
 from aib_mm.experiments.cost.results import cost_table
-from aib_mm.experiments.cost.timing import Step, peak_bytes, timed
+from aib_mm.experiments.cost.timing import Pass, peak_bytes, timed
 from aib_mm.experiments.provenance import machine_line
 from aib_mm.utils.tables import terminal_table
 
 
-def compare(title: str, steps: Mapping[str, Step], rounds: int, threads: int) -> None:
+def compare(title: str, steps: Mapping[str, Pass], rounds: int, threads: int) -> None:
     """Print the CPU time and the memory of steps, with ratios to the first.
 
     Args:

@@ -186,6 +186,16 @@ def test_imports_of_the_base_stay(tmp_path: Path) -> None:
             dict(type='AIBLossHook', attention_price=0.1),
         ),
         (
+            ('--price', '.1', '--quantizer', '5'),
+            dict(
+                modulation='replace',
+                quantizer=dict(
+                    type='VQAnchorQuantizer', num_anchors=5, value_range=(0.0, 0.999)
+                ),
+            ),
+            dict(type='AIBLossHook', attention_price=0.1),
+        ),
+        (
             ('--price', '.1', '--modulation', 'bias'),
             dict(modulation='bias', prior_std=0.2),
             dict(type='AIBLossHook', attention_price=0.1),

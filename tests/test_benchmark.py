@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 from test_aib_classifiers import run
 
 from aib_mm.cli import benchmark
-from aib_mm.experiments.cost.model import Subject
+from aib_mm.experiments.cost.model import CostModel
 from aib_mm.experiments.cost.results import Cost, cost_table
 from aib_mm.experiments.cost.timing import peak_bytes, timed
 from aib_mm.utils.wrappers import input_channels
@@ -38,13 +38,20 @@ def test_images_have_the_models_channels(channels: int) -> None:
     cfg = Config.fromfile(AIB)
     cfg.model.backbone.in_channels = channels
     cfg.data_preprocessor.update(mean=[120.0] * channels, std=[60.0] * channels)
-    subject = Subject(cfg, (32, 32), batch=2)
+    subject = CostModel(cfg, (32, 32), batch=2)
     assert {tuple(image.shape) for image in subject.data['inputs']} == {
         (channels, 32, 32)
     }
     for samples in (None, 0, 2):
         subject.step(samples)()
     subject.step(1, alone=True)()
+
+
+def test_no_weights_that_a_config_names_are_loaded() -> None:
+    cfg = Config.fromfile(AIB)
+    for part in (cfg.model.backbone, cfg.model.neck):
+        part.init_cfg = dict(type='Pretrained', checkpoint='none/such.pth')
+    CostModel(cfg, (32, 32), batch=2).step(None)()
 
 
 @pytest.mark.parametrize(

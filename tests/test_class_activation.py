@@ -42,7 +42,11 @@ def test_the_default_layer_is_the_last_large_one() -> None:
     assert default_layer(model, torch.rand(1, 3, 32, 32)) == 'backbone'
     with pytest.raises(ValueError, match=r'no layer of Pooled .* 7×7 .* 6, 6\)'):
         default_layer(model, torch.rand(1, 3, 6, 6))
+    model.fc.register_full_backward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        default_layer(model, torch.rand(1, 3, 16, 16))
     assert not any(module._forward_hooks for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 @pytest.mark.parametrize('path', VGGS, ids=lambda path: path.stem)

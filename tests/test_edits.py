@@ -12,8 +12,7 @@ from torch import Tensor
 
 from aib_mm.interpret.measure.edits import (
     ColorBlock,
-    HighFrequencies,
-    LowFrequencies,
+    Frequencies,
     Patch,
     generator_for,
     high_frequencies,
@@ -224,8 +223,11 @@ def test_columns_of_the_table_do_what_the_functions_do() -> None:
             Patch(8, source, 'resize'),
             occlude_with_patch(picture, 8, source, numbers(), 'resize'),
         ),
-        'r > 4': (HighFrequencies(4.0, True), high_frequencies(picture, 4, True)),
-        'r < 12': (LowFrequencies(12), low_frequencies(picture, 12)),
+        'r > 4': (
+            Frequencies(4.0, high=True, clip=True),
+            high_frequencies(picture, 4, True),
+        ),
+        'r < 12': (Frequencies(12, high=False), low_frequencies(picture, 12)),
     }
     for name, (edit, expected) in pairs.items():
         assert edit.name == name

@@ -101,8 +101,10 @@ def test_a_classifier_in_onnx_at_any_batch_size(
     """Its samples are left out: the file equals the mean attention and latent."""
     path = tmp_path / 'classifier.onnx'
     classifier.train()
+    classifier.backbone.eval()  # frozen, as by its norm_eval
+    modes = [module.training for module in classifier.modules()]
     export_onnx(classifier, path, (32, 32))
-    assert classifier.training
+    assert [module.training for module in classifier.modules()] == modes
     classifier.eval()
     for batch in (1, 5):
         images = torch.randn(batch, 3, 32, 32)

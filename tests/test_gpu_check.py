@@ -11,7 +11,7 @@ import torch
 pytest.importorskip('mmpretrain')
 
 from aib_mm.diagnosis.configs import load_config
-from aib_mm.experiments.cost.model import Subject
+from aib_mm.experiments.cost.model import CostModel
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_every_model_is_tried_in_what_its_ops_can_do(steps) -> None:
 
 def test_a_step_in_half_precision_is_measured(steps) -> None:
     config, size, batch = steps.TINY['vgg']
-    subject = Subject(load_config(str(steps.CONFIGS / config), None), size, batch)
+    subject = CostModel(load_config(str(steps.CONFIGS / config), None), size, batch)
     seen = []
     hook = subject.model.backbone.register_forward_hook(
         lambda module, args, output: seen.append(torch.is_autocast_enabled('cpu'))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from cifar_files import write_cifar10
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader
 from aib_mm.attention import AIBAttention
 from aib_mm.features import AttentionMaps
 from aib_mm.hooks import AIBLossHook, AIBMonitorHook, attention_statistics
+from aib_mm.training.non_finite import NonFiniteLossHook
 
 TINY = Path(__file__).with_name('tiny_classifier.py')
 QT = dict(type='VQAnchorQuantizer', num_anchors=4)
@@ -129,6 +131,21 @@ def test_hooks_let_go_of_the_model(tmp_path: Path) -> None:
     assert not model._forward_hooks
     assert not model._forward_pre_hooks
     assert not model.neck._forward_hooks
+
+
+@pytest.mark.parametrize('hook', [AIBLossHook(), AIBMonitorHook(), NonFiniteLossHook()])
+def test_a_training_after_a_failed_one_is_watched_once(hook: Hook) -> None:
+    runner = SimpleNamespace(model=Classifier(takes=False))
+
+    def watched() -> list[int]:
+        return [len(module._forward_hooks) for module in runner.model.modules()]
+
+    hook.before_train(runner)  # the Runner tells no hook of an error
+    first = watched()
+    hook.before_train(runner)
+    assert sum(first) and watched() == first
+    hook.after_train(runner)
+    assert not sum(watched())
 
 
 def test_loss_hook_without_attention_says_so(tmp_path: Path) -> None:

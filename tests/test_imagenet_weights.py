@@ -14,8 +14,8 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 from torchvision.models import resnet18, vgg16
 
-from aib_mm.classification import imagenet_weights
 from aib_mm.classification.imagenet_weights import main, split_weights
+from aib_mm.training.checkpoint import save_atomically
 
 pytestmark = pytest.mark.usefixtures('mmpretrain_scope')
 
@@ -231,7 +231,7 @@ def test_unusable_files(config, tmp_path: Path, capsys) -> None:
 
 def test_writing_that_breaks_off_leaves_the_old_file(tmp_path, monkeypatch) -> None:
     path = tmp_path / 'weights.pth'
-    imagenet_weights.save_atomically(dict(state_dict={}), path)
+    save_atomically(dict(state_dict={}), path)
     before = path.read_bytes()
 
     def breaks(descriptor: int) -> None:
@@ -239,6 +239,6 @@ def test_writing_that_breaks_off_leaves_the_old_file(tmp_path, monkeypatch) -> N
 
     monkeypatch.setattr('aib_mm.utils.files.os.fsync', breaks)
     with pytest.raises(KeyboardInterrupt):
-        imagenet_weights.save_atomically(dict(state_dict={}), path)
+        save_atomically(dict(state_dict={}), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -238,6 +238,19 @@ def test_types_may_be_classes_as_in_pure_python_configs(classifier: Given) -> No
     np.testing.assert_array_equal(by_class.attention_mean, by_name.attention_mean)
 
 
+def test_an_image_that_pillow_finds_too_large_is_looked_at(
+    classifier: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('PIL.Image.MAX_IMAGE_PIXELS', 10)
+    inferencer = AttentionInferencer(classifier.config, classifier.checkpoint)
+    assert inferencer(classifier.images[0])[0].name in str(classifier.images[0])
+
+
+def test_a_config_needs_its_weights(classifier: Given) -> None:
+    with pytest.raises(ValueError, match=r'^a Config needs a checkpoint, got None$'):
+        AttentionInferencer(Config.fromfile(classifier.config))
+
+
 class TestInformation:
     """Of hand-made latents, and of every host's heads."""
 

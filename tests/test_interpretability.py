@@ -33,8 +33,7 @@ from aib_mm.interpret.measure.edits import (
     FITS,
     ColorBlock,
     Edit,
-    HighFrequencies,
-    LowFrequencies,
+    Frequencies,
     Patch,
     generator_for,
 )
@@ -138,7 +137,7 @@ def test_figures_are_those_of_the_parts(name: str, user: Path, run: Callable) ->
     (checkpoint,) = found['models'][name]
     assert list(checkpoint['edits']) == ['color p=8', 'r > 4']
     changed = 0
-    for edit in (ColorBlock(8), HighFrequencies(4.0)):
+    for edit in (ColorBlock(8), Frequencies(4.0, high=True)):
         figures = checkpoint['edits'][edit.name]
         parts = expected(user, name, 0, edit)
         same, similarity = parts['same'], parts['similarity']
@@ -481,7 +480,7 @@ def test_models_without_attention_are_measured_by_class_activation(
     checkpoint = found['models']['vanilla'][0]
     assert checkpoint['maps'] == 'GradCAM of backbone.layer2'
     assert 0 <= checkpoint['edits']['r < 12']['area'] <= 1
-    edit = LowFrequencies(12.0)
+    edit = Frequencies(12.0, high=False)
     assert list(checkpoint['edits']) == [edit.name]
     (originals,) = [
         path

@@ -1,5 +1,6 @@
 """Pretrained BEiT weights: from the published key layout into the shipped model."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,40 @@ def test_equal_sizes_and_other_weights_stay() -> None:
     weights = published(num_tokens=4, patch=8)
     same = resize_position_biases(weights, 4)
     assert all(same[name] is value for name, value in weights.items())
+
+
+@pytest.mark.parametrize(
+    ('table', 'out', 'size', 'message'),
+    [
+        (
+            'a.',
+            'new.pth',
+            '500',
+            'size 500 must be at least 3 patches, and whole',
+        ),
+        ('a.', 'new.pth', '32', 'image-size 32 must be at least 3 patches'),
+        (None, 'new.pth', '64', r'old\.pth: it has no relative_position_bias_table'),
+        ('b.', 'new.pth', '64', r'old\.pth: relative_position_bias_table of shape'),
+        ('a.', 'old.pth/new.pth', '64', r'new\.pth cannot be written'),
+    ],
+)
+def test_what_cannot_be_resized_is_said(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    table: str | None,
+    out: str,
+    size: str,
+    message: str,
+) -> None:
+    weights = {'ln.weight': torch.ones(2)}
+    if table is not None:
+        rows = 7**2 + 3 if table == 'a.' else 50
+        weights[f'{table}relative_position_bias_table'] = torch.zeros(rows, 2)
+    torch.save(weights, tmp_path / 'old.pth')
+    with pytest.raises(SystemExit) as end:
+        main([str(tmp_path / 'old.pth'), str(tmp_path / out), '--image-size', size])
+    assert end.value.code == 2 and re.search(message, capsys.readouterr().err)
+    assert [path.name for path in tmp_path.iterdir()] == ['old.pth']
 
 
 def test_a_table_of_another_shape() -> None:

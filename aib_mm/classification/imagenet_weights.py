@@ -9,14 +9,13 @@ copy wherever it is: ``layer4.*`` in the attention branch and again in the encod
 """
 
 import argparse
-import io
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
@@ -24,12 +23,11 @@ from torch import Tensor, nn
 from aib_mm import register
 from aib_mm.classification.backbones.resnet_stage import ResNetStage
 from aib_mm.classification.backbones.vgg_stage import VGGStage
-from aib_mm.errors import describe
-from aib_mm.training.checkpoint import CheckpointError
+from aib_mm.errors import describe, first_few
+from aib_mm.training.checkpoint import CheckpointError, save_atomically
 from aib_mm.training.checkpoint_keys import read_state_dict
-from aib_mm.utils.files import write_atomically
 
-_SHOWN_KEYS = 4
+_some = partial(first_few, most=4)
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def split_weights(model: nn.Module, source: Mapping[str, Tensor]) -> SplitWeight
     if missing:
         raise CheckpointError(
             f'has no weights for {len(missing)} keys of the model: {_some(missing)}. '
-            f'Its own keys are {_some(list(source))}. Give a checkpoint of the same '
+            f'Its own keys are {_some([*source])}. Give a checkpoint of the same '
             "network; torchvision's VGG first needs mmpretrain's "
             'tools/model_converters/vgg_to_mmpretrain.py'
         )
@@ -105,13 +103,6 @@ def split_weights(model: nn.Module, source: Mapping[str, Tensor]) -> SplitWeight
         new=[key for key in wanted if key not in weights],
         left=[key for key in source if key not in taken],
     )
-
-
-def save_atomically(content: Mapping, path: Path) -> None:
-    """``torch.save`` that leaves a whole file or the one that was there before."""
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_atomically(path, buffer.getvalue())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -163,11 +154,6 @@ def _text(split: SplitWeights) -> str:
     lines += [f'new in the model: {len(split.new)}', *(f'  {k}' for k in split.new)]
     lines += [f'left in the source: {len(split.left)}', *(f'  {k}' for k in split.left)]
     return '\n'.join(lines)
-
-
-def _some(keys: Sequence[str]) -> str:
-    rest = len(keys) - _SHOWN_KEYS
-    return ', '.join(keys[:_SHOWN_KEYS]) + (f' and {rest} more' if rest > 0 else '')
 
 
 def _refuse(text: str) -> int:

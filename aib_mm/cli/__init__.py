@@ -1,1 +1,1 @@
-"""The programs behind ``tools/train.py`` and ``tools/test.py``."""
+"""The command lines of ``tools/`` and of ``python -m aib_mm``."""

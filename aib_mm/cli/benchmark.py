@@ -45,7 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
         'with as many as each config tests with',
     )
     add('--device', choices=['cpu', 'cuda'], help='a GPU if there is')
-    cores = os.cpu_count()
+    cores = len(os.sched_getaffinity(0))
     add('--threads', type=integer(1), default=cores, help='of the CPU (all cores)')
     add_cfg_options(parser, 'override settings of all configs, as in train.py')
     add(

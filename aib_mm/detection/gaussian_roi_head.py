@@ -17,6 +17,7 @@ from mmdet.structures.bbox import bbox2roi
 from torch import Tensor, nn
 
 from aib_mm.detection.gaussian_bbox_head import GaussianBBoxHead, Latents
+from aib_mm.encoders import cat_known
 from aib_mm.errors import check_count, choose
 from aib_mm.features import (
     AttendedFeatures,
@@ -294,13 +295,8 @@ def _joined(parts: Sequence[RoISamples]) -> RoISamples:
     """The predictions of all chunks; what was not kept of a chunk is not there."""
     if len(parts) == 1:
         return parts[0]
-    scores, deltas = (
-        torch.cat(found) if found else None
-        for found in (
-            [part.scores for part in parts if part.scores is not None],
-            [part.deltas for part in parts if part.deltas is not None],
-        )
-    )
+    scores = cat_known([part.scores for part in parts])
+    deltas = cat_known([part.deltas for part in parts])
     return RoISamples(scores, deltas, {}, None)
 
 

@@ -32,10 +32,10 @@ from aib_mm.diagnosis.check import built_config
 from aib_mm.diagnosis.step import (
     NotTried,
     Step,
-    failure_of,
     host_of,
     quiet_log,
     run_step,
+    step_problem,
 )
 from aib_mm.errors import UsageError, describe, did_you_mean
 from aib_mm.features import AttentionModule
@@ -190,7 +190,7 @@ def _find(
     except NotTried as reason:
         raise UsageError(f'no step can be tried: {reason}; {_BY_HAND}') from reason
     if error is not None:
-        problem = '; '.join(filter(None, failure_of(error, model)))
+        problem = '; '.join(filter(None, step_problem(error, model)))
         raise UsageError(
             f'a step of it fails as it is, without attention: {problem}; mend that '
             'first'
@@ -233,7 +233,7 @@ def _tried(base: Base, settings: Mapping[str, Any]) -> Step:
     try:
         step = run_step(cfg, model)
     except Exception as error:  # of any part of a host
-        problem = '; '.join(filter(None, failure_of(error, model)))
+        problem = '; '.join(filter(None, step_problem(error, model)))
         raise UsageError(
             f'with the attention a step fails: {problem}; {_BY_HAND}'
         ) from error

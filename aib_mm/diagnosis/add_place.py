@@ -9,7 +9,7 @@ from mmengine.config import ConfigDict
 
 from aib_mm.diagnosis.add_look import Output
 from aib_mm.errors import UsageError
-from aib_mm.modulation import REPLACE
+from aib_mm.modulation import REPLACE, ReplaceModulation
 from aib_mm.utils.config_text import Code, Noted
 
 _PRIOR_STD = 0.2  # what the map's divergence is reported from, where it has a price
@@ -193,6 +193,9 @@ def _neck(
         neck['prior_std'] = Noted(_PRIOR_STD, 'the price is on the nats from there')
     if wanted.quantizer is not None:
         neck['quantizer'] = dict(type='VQAnchorQuantizer', num_anchors=wanted.quantizer)
+        if wanted.how == REPLACE:
+            ends = (0.0, ReplaceModulation.MAX_SCORE)
+            neck['quantizer']['value_range'] = Noted(ends, 'above, scores do not learn')
     return {**neck, **held}
 
 

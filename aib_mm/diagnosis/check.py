@@ -12,6 +12,7 @@ from aib_mm.diagnosis.configs import unreadable
 from aib_mm.diagnosis.explain import explain
 from aib_mm.errors import UsageError, describe
 from aib_mm.hosts import config_path
+from aib_mm.utils.configs import model_settings
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,9 @@ def check_config(path: str | Path) -> ConfigResult:
         problem = 'resolves, but the config has no key model'
         remedy = 'add a model, or inherit one by _base_'
         return ConfigResult(cfg, None, KeyError('model'), problem, remedy)
-    model = cfg.model.copy()
-    if cfg.get('data_preprocessor') is not None:  # as the Runner does
-        model.setdefault('data_preprocessor', cfg.data_preprocessor)
     try:
         with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-            return ConfigResult(cfg, MODELS.build(model))
+            return ConfigResult(cfg, MODELS.build(model_settings(cfg)))
     except Exception as error:
         problem, remedy = explain(error, cfg) or (describe(error), '')
         problem = f'resolves, but its model does not build: {problem}'

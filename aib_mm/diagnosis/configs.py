@@ -112,16 +112,25 @@ def load_config(path: str, options: Mapping[str, Any] | Sequence[str] | None) ->
     if not isinstance(options, Mapping):
         options = parse_options(options or ())
     cfg = read_config(path)
-    if options:
-        try:
-            cfg.merge_from_dict(options)
-        except (KeyError, TypeError, IndexError) as error:
-            raise UsageError(
-                f'--cfg-options {dict(options)} does not fit config {path}: {error}'
-            ) from error
+    merge_options(cfg, options)
     with _reading(path):
         register(cfg)
     return cfg
+
+
+def merge_options(cfg: Config, options: Mapping[str, Any], name: str = '') -> None:
+    """Merge into a config what ``--cfg-options`` said, or what ``name`` stands for.
+
+    Raises:
+        UsageError: an option does not fit.
+    """
+    try:
+        cfg.merge_from_dict(dict(options))
+    except (KeyError, TypeError, IndexError) as error:
+        name = name or f'--cfg-options {dict(options)}'
+        raise UsageError(
+            f'{name} does not fit config {cfg.filename}: {error}'
+        ) from error
 
 
 @contextmanager

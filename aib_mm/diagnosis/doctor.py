@@ -20,7 +20,8 @@ from torch import nn
 from aib_mm import hosts
 from aib_mm.diagnosis.check import check_config
 from aib_mm.diagnosis.parts import part_problems
-from aib_mm.diagnosis.step import NotTried, failure_of, run_step
+from aib_mm.diagnosis.step import NotTried, run_step, step_problem
+from aib_mm.errors import first_few
 from aib_mm.version import __version__
 
 PYTHONS = ((3, 10), (3, 12))
@@ -175,7 +176,7 @@ def _check_step(
     except Exception as error:  # of any part of a host
         if show_traceback:
             traceback.print_exception(error)
-        problem, remedy = failure_of(error, model)
+        problem, remedy = step_problem(error, model)
         text = f'{text}; but a step on made images fails: {problem}'
         return [Finding('failed', text, remedy)]
     size = f'{step.side}x{step.side}'
@@ -195,5 +196,5 @@ def _idle(names: Sequence[str], state: Literal['note', 'failed'], remedy: str) -
     """A finding of parameters without a gradient, if there are any."""
     if not names:
         return []
-    listed = ', '.join(names[:_SHOWN]) + ', …' * (len(names) > _SHOWN)
-    return [Finding(state, f'no gradient: {len(names)} parameters, {listed}', remedy)]
+    text = f'no gradient: {len(names)} parameters, {first_few(names, _SHOWN)}'
+    return [Finding(state, text, remedy)]

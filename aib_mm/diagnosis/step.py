@@ -116,9 +116,15 @@ def _side(size: Any) -> int:
 
 def _initialise(cfg: Config, model: BaseModel) -> None:
     """Random weights, and what a Runner does that some parts cannot do without."""
-    torch.manual_seed(0)
     counts = dict(iter=0, epoch=0, max_iters=1, max_epochs=1)
     MessageHub.get_current_instance().update_info_dict(counts)
+    torch.manual_seed(0)
+    take_random_weights(model)
+    add_neck_losses(cfg, model)
+
+
+def take_random_weights(model: BaseModel) -> None:
+    """Initialise a model, without loading what its parts' ``init_cfg`` name."""
     for module in model.modules():
         init = getattr(module, 'init_cfg', None)
         inits = init if isinstance(init, list | tuple) else [init]
@@ -126,6 +132,10 @@ def _initialise(cfg: Config, model: BaseModel) -> None:
         if any(isinstance(one, dict) and 'checkpoint' in one for one in inits):
             module.init_cfg = None
     model.init_weights()
+
+
+def add_neck_losses(cfg: Config, model: BaseModel) -> None:
+    """Let the config's ``AIBLossHook`` watch a model that no Runner trains."""
     for hook in hooks_of(cfg):
         if type_name(hook) == 'AIBLossHook':
             HOOKS.build(hook).before_train(SimpleNamespace(model=model))
@@ -177,7 +187,7 @@ def _owner(model: nn.Module, parameter: str) -> str:
     return owner
 
 
-def failure_of(error: Exception, model: nn.Module) -> tuple[str, str]:
+def step_problem(error: Exception, model: nn.Module) -> tuple[str, str]:
     """Place and cause of a step's failure, and the remedy, '' where none is certain.
 
     The place is that of the innermost module at work.

@@ -136,11 +136,9 @@ def _make(
 
 
 def _make_folders(draft: Path, part: str) -> None:
-    below = {
-        'classification': ('{0}/{1}', 'masks/{0}/{1}'),
-        'scenes': ('images/{0}', 'masks/{0}', 'annotations'),
-        'shifted': ('{0}/{1}', 'masks/{0}/{1}'),
-    }[part]
+    below = ['{0}/{1}', 'masks/{0}/{1}']
+    if part == 'scenes':
+        below = ['images/{0}', 'masks/{0}', 'annotations']
     for split in PARTS[part]:
         for name in CLASSES:
             for pattern in below:

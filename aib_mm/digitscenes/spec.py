@@ -68,7 +68,7 @@ class DigitScenesSpec:
 
     Sizes of digits are the side of MNIST's 28-pixel frame as drawn, of which the
     handwriting fills about two thirds. They and the distractors' sizes are pixels of an
-    image of ``reference_size`` (``size`` 32, ``scene_size`` 256) and scale with it.
+    image of ``size`` 32 or of ``scene_size`` 256, and scale with it.
 
     Args:
         seed: seed of all randomness; the partition of digits and photographs is fixed.

@@ -1,12 +1,12 @@
 """A part that is on the disk: its meta file, whether it is the one asked for, whole."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from aib_mm.digitscenes.files import checksums
 from aib_mm.digitscenes.spec import NAME, PARTS, DigitScenesSpec
+from aib_mm.utils.files import file_sha256
 
 META = 'meta.json'
 
@@ -30,7 +30,7 @@ def load_meta(folder: str | Path) -> dict[str, Any]:
     except ValueError as error:
         raise SetError(f'{path} is not JSON ({error}): move {folder} away') from error
     if not isinstance(meta, dict) or meta.get('name') != NAME:
-        raise SetError(f'{path} does not describe a {NAME} set')
+        raise SetError(f'{path} does not describe a {NAME} set: move {folder} away')
     return meta
 
 
@@ -109,6 +109,6 @@ def checksum_of(folder: Path) -> tuple[int, str]:
     paths = [p for p in folder.rglob('*') if p.is_file() and p != folder / META]
     digests = {}
     for path in paths:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = file_sha256(path)
         digests[path.relative_to(folder).as_posix()] = (digest, digest)
     return len(digests), checksums(digests)[0]

@@ -15,7 +15,7 @@ from scipy.interpolate import RectBivariateSpline
 from scipy.optimize import brentq
 from torch import Tensor
 
-from aib_mm.training.checkpoint import CheckpointError
+from aib_mm.training.checkpoint import CheckpointError, save_atomically
 from aib_mm.training.checkpoint_keys import read_state_dict
 
 TABLE = 'relative_position_bias_table'
@@ -31,7 +31,15 @@ def resize_position_biases(
         weights: any state dict; ``….relative_position_bias_table`` are the tables,
             ``((2T - 1)² + 3, heads)`` for T x T patches.
         num_tokens: T of the result.
+
+    Raises:
+        ValueError: no table, or one of another shape.
     """
+    if not any(name.endswith(TABLE) for name in weights):
+        raise ValueError(
+            f"it has no {TABLE}: convert the weights to mmseg's names first, by "
+            'tools/model_converters/beit2mmseg.py of mmseg'
+        )
     return {
         name: resize_table(value, 2 * num_tokens - 1) if name.endswith(TABLE) else value
         for name, value in weights.items()
@@ -89,12 +97,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--image-size', type=int, required=True, metavar='PIXELS')
     parser.add_argument('--patch-size', type=int, default=16, metavar='PIXELS')
     options = parser.parse_args(argv)
+    size, patch = options.image_size, options.patch_size
+    if patch < 1 or size % patch or size < 3 * patch:
+        parser.error(
+            f'--image-size {size} must be at least 3 patches, and whole ones, of '
+            f'--patch-size {patch}'
+        )
     try:
         weights = read_state_dict(options.checkpoint)
     except CheckpointError as error:
         parser.error(str(error))
-    num_tokens = options.image_size // options.patch_size
-    torch.save(resize_position_biases(weights, num_tokens), options.out)
+    try:
+        resized = resize_position_biases(weights, size // patch)
+    except ValueError as error:
+        parser.error(f'checkpoint {options.checkpoint}: {error}')
+    try:
+        save_atomically(resized, options.out)
+    except OSError as error:
+        parser.error(f'{options.out} cannot be written: {error}')
 
 
 if __name__ == '__main__':

@@ -6,12 +6,13 @@ and numpy arrays, so that neither ``--resume`` nor a test can read them. The loa
 kept safe here: what mmengine writes is declared, and nothing else.
 """
 
+import io
 import logging
 import os
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -24,6 +25,8 @@ from mmengine.logging.history_buffer import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.utils import digit_version
 from torch import hub, serialization
+
+from aib_mm.utils.files import write_atomically
 
 #: Keys of a checkpoint from which ``Runner.resume`` can go on.
 RESUME_KEYS = ('meta', 'state_dict', 'message_hub', 'optimizer')
@@ -82,6 +85,13 @@ def allow_mmengine_checkpoints() -> None:
     """
     if digit_version(torch.__version__) >= digit_version('2.6.0'):
         serialization.add_safe_globals(_safe_globals())
+
+
+def save_atomically(content: Mapping, path: str | Path) -> None:
+    """``torch.save`` that leaves a whole file or the one that was there before."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())
 
 
 def check_checkpoint(

@@ -13,6 +13,7 @@ from mmengine.model import BaseTTAModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from aib_mm.errors import first_few
 from aib_mm.training.checkpoint import CheckpointError
 from aib_mm.training.checkpoint_keys import KeyReport, compare_keys
 from aib_mm.utils.wrappers import unwrapped
@@ -81,7 +82,7 @@ def check_fit(
     nothing_fits = lacking.keys() >= dict(model.named_parameters()).keys()
     if lacking and (nothing_fits or not allow_missing):
         total = sum(isinstance(value, Tensor) for value in model.state_dict().values())
-        some = _some([*lacking.values()])
+        some = first_few([*lacking.values()], _SHOWN_KEYS)
         raise CheckpointError(
             f'checkpoint {checkpoint} is not of this {name}: {len(lacking)} of its '
             f'{total} weights are missing or of another shape ({some}), and would stay '
@@ -89,10 +90,5 @@ def check_fit(
         )
     if report.unexpected:
         text = f'checkpoint {checkpoint} has {len(report.unexpected)} weights that '
-        text += f'{name} does not: {_some(report.unexpected)}'
+        text += f'{name} does not: {first_few(report.unexpected, _SHOWN_KEYS)}'
         print_log(text, logger='current', level=logging.WARNING)
-
-
-def _some(keys: Any) -> str:
-    shown = list(keys[:_SHOWN_KEYS])
-    return ', '.join([*shown, '…'] if len(keys) > _SHOWN_KEYS else shown)

@@ -14,8 +14,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from aib_mm.errors import DataError
-from aib_mm.training.damaged_data import first_few
+from aib_mm.errors import DataError, first_few
 
 _NAMED = 20  # entries listed one by one
 _LISTS = ('images', 'annotations', 'categories')
@@ -61,10 +60,13 @@ def check_coco(
         content = json.loads(Path(path).read_text(encoding='utf-8'))
     except OSError as error:
         raise DataError(
-            f'annotation file {path} cannot be read: {error.strerror}'
+            f'annotation file {path} cannot be read: {error.strerror}; check ann_file '
+            'and data_root'
         ) from error
     except (ValueError, RecursionError) as error:  # no JSON, or no text
-        raise DataError(f'annotation file {path} is no JSON: {error}') from error
+        raise DataError(
+            f'annotation file {path} is no JSON: {error}; copy or make it again'
+        ) from error
     found = coco_problems(content, is_coco)
     if found.unreadable:
         raise DataError(

@@ -15,10 +15,11 @@ from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 from PIL import Image, UnidentifiedImageError
 
-from aib_mm.errors import DataError, choose, describe
+from aib_mm.errors import DataError, choose, describe, first_few
 
 ON_DAMAGE = ('stop', 'skip')
-#: How a complete file of a format ends. Files that end otherwise are decoded.
+#: How a complete file of a format ends. Files that end otherwise are decoded;
+#: whether one of another format is whole, the loader says.
 _ENDINGS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}
 #: Modes of images whose values can be greater than the 8 bits that hosts keep.
 _DEEP = ('I', 'F', 'I;16', 'I;16B', 'I;16L')
@@ -195,12 +196,6 @@ def _values(pixels: np.ndarray) -> str:
         return first_few(_present(pixels).tolist(), _SHOWN)
     colours = np.unique(pixels.reshape(-1, pixels.shape[-1]), axis=0)
     return first_few([tuple(colour) for colour in colours.tolist()], _SHOWN)
-
-
-def first_few(values: Sequence[Any], most: int = 20) -> str:
-    """The first values of some, and how many there are if not all are shown."""
-    more = [f'… ({len(values)} in all)'] if len(values) > most else []
-    return ', '.join([*map(str, values[:most]), *more])
 
 
 def _name(results: dict) -> str:

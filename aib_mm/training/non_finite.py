@@ -41,6 +41,8 @@ class NonFiniteLossHook(Hook):
         self._iteration = 0
 
     def before_train(self, runner: Runner) -> None:
+        if self._handle is not None:  # of a training that failed
+            self._handle.remove()
         # No reference to the Runner: what hangs on the model is copied with it.
         self._handle = unwrapped(runner.model).register_forward_hook(
             self._look, with_kwargs=True, always_call=True

@@ -74,7 +74,10 @@ def apply_settings(
     toolkit = toolkit_of(cfg)
     for key in needs:
         if cfg.get(key) is None:
-            raise UsageError(f'config {cfg.filename} has no {key}: {purpose} needs it')
+            raise UsageError(
+                f'config {cfg.filename} has no {key}: {purpose} needs it; set it, or '
+                'inherit it by _base_'
+            )
     os.environ.setdefault('LOCAL_RANK', str(settings.local_rank))
     cfg.launcher = settings.launcher
     of_config = cfg.get('work_dir') or f'./work_dirs/{Path(cfg.filename).stem}'

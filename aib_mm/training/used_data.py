@@ -13,8 +13,8 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from aib_mm.errors import DataError
-from aib_mm.training.damaged_data import CheckSample, first_few, has_class
+from aib_mm.errors import DataError, first_few
+from aib_mm.training.damaged_data import CheckSample, has_class
 
 _SETTINGS = ('img_suffix', 'seg_map_suffix', 'extensions', 'filter_cfg', 'split')
 

@@ -3,6 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
+from mmengine.config import Config, ConfigDict
+
+
+def model_settings(cfg: Config) -> ConfigDict:
+    """What the Runner builds the model from: also the config's data preprocessor."""
+    model = cfg.model.copy()
+    if cfg.get('data_preprocessor') is not None:
+        model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    return model
+
 
 def walk(node: Any, place: str = '') -> Iterator[tuple[str, Any]]:
     """Everything below ``node``, itself first, with its place."""

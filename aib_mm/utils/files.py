@@ -58,6 +58,15 @@ def file_name(name: str) -> str:
     return raw[: _LONGEST - len(mark)].decode(errors='ignore') + mark
 
 
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, which need not fit into memory."""
+    found = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(2**20):
+            found.update(block)
+    return found.hexdigest()
+
+
 def json_text(content: Any) -> str:
     """Indented JSON; numbers that are not finite, which it does not have, are null.
 

@@ -7,7 +7,6 @@ Operations are multiply-accumulates of convolutions and matrix products, half of
 import importlib
 from collections.abc import Iterator
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -15,18 +14,19 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import HOOKS, MODELS, DefaultScope
+from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from aib_mm.attention import AIBAttention
-from aib_mm.experiments.cost.timing import Step, peak_bytes
+from aib_mm.diagnosis.step import add_neck_losses, take_random_weights
+from aib_mm.experiments.cost.timing import Pass, peak_bytes
 from aib_mm.hosts import HOST_PARTS
-from aib_mm.utils.configs import hooks_of, type_name, walk
+from aib_mm.utils.configs import model_settings, walk
 from aib_mm.utils.wrappers import input_channels
 
 
-class Subject:
+class CostModel:
     """A model with random weights, a batch of random images, and one image alone.
 
     Args:
@@ -53,12 +53,9 @@ class Subject:
         channels = input_channels(self.model)
         self.data = part.random_batch(batch, size, classes, channels=channels)
         self.image = part.random_batch(1, size, classes, channels=channels)
-        for hook in hooks_of(cfg):
-            # Without it a foreign head cannot train.
-            if type_name(hook) == 'AIBLossHook':
-                HOOKS.build(hook).before_train(SimpleNamespace(model=self.model))
+        add_neck_losses(cfg, self.model)  # else a foreign head cannot train
 
-    def step(self, samples: int | None, alone: bool = False) -> Step:
+    def step(self, samples: int | None, alone: bool = False) -> Pass:
         """A pass over the batch, with the model set to it.
 
         Args:
@@ -74,11 +71,11 @@ class Subject:
             module.test_samples = samples if name == 'L_a' else min(samples, 1)
         return self._prediction(data)
 
-    def _prediction(self, data: Any) -> Step:
+    def _prediction(self, data: Any) -> Pass:
         self.model.eval()
         return torch.no_grad()(partial(self.model.test_step, data))
 
-    def memory(self, step: Step) -> float:
+    def memory(self, step: Pass) -> float:
         """Peak of the tensors in MiB: weights, optimizer's state, and a pass's own."""
         held: list[Any] = [*self.model.parameters(), *self.model.buffers()]
         if self.model.training:
@@ -86,7 +83,7 @@ class Subject:
         there = sum(one.nbytes for one in held if isinstance(one, Tensor))
         return (there + peak_bytes(step, self.device)) / 2**20
 
-    def macs(self, step: Step) -> dict[str, float]:
+    def macs(self, step: Pass) -> dict[str, float]:
         """Multiply-accumulates of a pass per image; both ways for a training step.
 
         Those of ``'all'``, and the shares of ``'backbone'``, ``'neck'`` and ``'head'``.
@@ -129,7 +126,7 @@ class Subject:
         )
 
 
-def profiled(step: Step, rows: int) -> str:
+def profiled(step: Pass, rows: int) -> str:
     """The operators of one pass, the longest first."""
     with torch.profiler.profile() as found:
         step()
@@ -139,13 +136,10 @@ def profiled(step: Step, rows: int) -> str:
 
 
 def _build(cfg: Config) -> BaseModel:
-    if 'init_cfg' in cfg.model.backbone:
-        cfg.model.backbone.init_cfg = None  # nothing is downloaded
-    cfg.model.pop('pretrained', None)
-    # As the Runner does.
-    cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor', {}))
-    model = MODELS.build(cfg.model)
-    model.init_weights()
+    settings = model_settings(cfg)
+    settings.pop('pretrained', None)
+    model = MODELS.build(settings)
+    take_random_weights(model)
     return model
 
 

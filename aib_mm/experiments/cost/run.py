@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from aib_mm.errors import UsageError
-from aib_mm.experiments.cost.model import Subject, profiled
+from aib_mm.experiments.cost.model import CostModel, profiled
 from aib_mm.experiments.cost.results import LAYOUTS, Cost, cost_table, count_table
 from aib_mm.experiments.cost.timing import timed
 from aib_mm.experiments.grid.rows import read_rows
@@ -37,7 +37,7 @@ def benchmark(options: Namespace) -> None:
     for cfg in configs.values():
         toolkit_of(cfg)
     subjects = {
-        title: Subject(cfg, tuple(options.size), options.batch, device)
+        title: CostModel(cfg, tuple(options.size), options.batch, device)
         for title, cfg in configs.items()
     }
     notes = [
@@ -64,7 +64,7 @@ def benchmark(options: Namespace) -> None:
 
 
 def _measure(
-    subjects: Mapping[str, Subject], options: Namespace
+    subjects: Mapping[str, CostModel], options: Namespace
 ) -> tuple[Table, list[dict[str, Any]], dict[str, str]]:
     """The table, the costs of each model by mode, and the last model's profiles."""
     modes: dict[str, int | None] = {f'test, L_a = {n}': n for n in options.samples}
@@ -85,7 +85,7 @@ def _measure(
 
 
 def _costs(
-    models: Sequence[Subject], samples: int | None, rounds: int, threads: int
+    models: Sequence[CostModel], samples: int | None, rounds: int, threads: int
 ) -> list[Cost]:
     """What each model costs with so many samples at test, or None in training."""
     steps = [model.step(samples) for model in models]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-Step = Callable[[], Any]
+Pass = Callable[[], Any]
 SHORTEST = 0.01  # seconds of one measurement: what takes less is repeated within it
 
 
@@ -18,7 +18,7 @@ class Times(NamedTuple):
     used: list[float]
 
 
-def timed(steps: Sequence[Step], rounds: int, threads: int) -> list[Times]:
+def timed(steps: Sequence[Pass], rounds: int, threads: int) -> list[Times]:
     """Time every step once a round, one after the other, each after a pass to warm up.
 
     A slow moment of the machine then meets them all; ratios are within one round.
@@ -55,7 +55,7 @@ def timed(steps: Sequence[Step], rounds: int, threads: int) -> list[Times]:
     return found
 
 
-def peak_bytes(step: Step, device: str = 'cpu') -> int:
+def peak_bytes(step: Pass, device: str = 'cpu') -> int:
     """Most memory of tensors that a step holds beyond what was there before it."""
     if device == 'cuda':
         torch.cuda.reset_peak_memory_stats()

@@ -21,7 +21,13 @@ from aib_mm.experiments.grid.guard import (
     locked,
     usable_cores,
 )
-from aib_mm.experiments.grid.results import TIMES, GridResults, Measure, metric
+from aib_mm.experiments.grid.results import (
+    TIMES,
+    GridResults,
+    Measure,
+    metric,
+    top1_error,
+)
 from aib_mm.experiments.grid.rows import Row, read_rows
 from aib_mm.experiments.progress import make_console, say
 from aib_mm.interpret.draw.page import write_page
@@ -49,7 +55,7 @@ MEASURES = (
         'error',
         'error %',
         2,
-        lambda result: 100 - result.metrics['accuracy/top1'],
+        top1_error,
         'Share of test images whose highest score is not the true class.',
     ),
     Measure(

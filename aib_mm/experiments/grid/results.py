@@ -209,6 +209,12 @@ def metric(name: str, scale: float = 1) -> Callable[[Result], float | None]:
     return value
 
 
+def top1_error(result: Result) -> float | None:
+    """Top-1 error of a classifier, %; None in a result without its accuracy."""
+    right = metric('accuracy/top1')(result)
+    return None if right is None else 100 - right
+
+
 def seeds_cell(values: Sequence[Any], digits: int) -> str:
     """Mean ± sample standard deviation of the finite numbers, n if not all are."""
     found = numbers(values)

@@ -12,13 +12,13 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from rich.console import Console
 
-from aib_mm.diagnosis.configs import load_config
+from aib_mm.diagnosis.configs import load_config, merge_options
 from aib_mm.diagnosis.explain import explained
 from aib_mm.errors import UsageError
-from aib_mm.experiments.grid.results import is_number, numeric_names, seeds_cell
+from aib_mm.experiments.grid.results import numbers, numeric_names, seeds_cell
 from aib_mm.experiments.maps.data import build_test_set
+from aib_mm.experiments.progress import make_console
 from aib_mm.experiments.report import Report
 from aib_mm.training.random_state import random_state, set_random_state
 from aib_mm.training.runner import (
@@ -68,7 +68,7 @@ def cross_domain(options: Namespace, settings: RunSettings) -> None:
             written = _report(options, found).write(work_dir)
     if is_main_process():
         report = _report(options, found)
-        report.show(Console())
+        report.show(make_console())
         print('\n'.join([*report.all_notes(), written]))
 
 
@@ -124,13 +124,7 @@ def _configure(
     if options.data_root is not None and name != OWN:
         dataset = changes['test_dataloader'].setdefault('dataset', {})
         dataset['data_root'] = options.data_root
-    try:
-        cfg.merge_from_dict(changes)
-    except (KeyError, TypeError, IndexError) as error:
-        raise UsageError(
-            f'domain {name!r} does not fit test_dataloader of config {options.config}: '
-            f'{error}'
-        ) from error
+    merge_options(cfg, changes, f'domain {name!r}')
     pin_memory = settings.pin_memory
     set_loader_options(cfg, ['test_dataloader'], defaults={}, pin_memory=pin_memory)
     folder = name.replace('/', '-').replace(' ', '-')
@@ -149,8 +143,7 @@ def results_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
     rows = []
     for name in numeric_names(metrics for of in found.values() for metrics in of):
         values = [[m.get(name) for m in of] for of in found.values()]
-        numbers = [v for column in values for v in column if is_number(v)]
-        digits = digits_for(numbers)
+        digits = digits_for(numbers(v for column in values for v in column))
         if name == 'images':  # the same for every checkpoint
             values, digits = [column[:1] for column in values], 0
         rows.append([name, *(seeds_cell(column, digits) for column in values)])

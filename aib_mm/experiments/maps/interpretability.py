@@ -31,8 +31,7 @@ from aib_mm.interpret.measure.consistency import (
 from aib_mm.interpret.measure.edits import (
     ColorBlock,
     Edit,
-    HighFrequencies,
-    LowFrequencies,
+    Frequencies,
     Patch,
     generator_for,
 )
@@ -100,8 +99,8 @@ def _edits(options: Namespace, subject: Subject) -> list[Edit]:
         other.setdefault('default_scope', cfg.default_scope)  # a data set's file alone
         source = DatasetImages(other, flip=loads_bgr(other) != loads_bgr(cfg))
         edits += [Patch(size, source, options.patch_fit) for size in options.sizes]
-    edits += [HighFrequencies(radius, options.clip) for radius in options.high]
-    edits += [LowFrequencies(radius, options.clip) for radius in options.low]
+    edits += [Frequencies(radius, True, options.clip) for radius in options.high]
+    edits += [Frequencies(radius, False, options.clip) for radius in options.low]
     if not edits:
         raise UsageError('no edits: give at least one of --sizes, --high and --low')
     batch, indices = next(subject.batches(1))

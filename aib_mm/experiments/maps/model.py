@@ -1,6 +1,5 @@
 """A trained classifier, what it predicts, and every kind of map of what it looks at."""
 
-import hashlib
 import importlib
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,8 @@ from aib_mm.interpret.record.source import ClassActivationSource, MapSource, rea
 from aib_mm.interpret.result import levels_of
 from aib_mm.training.checkpoint_fit import check_fit
 from aib_mm.training.checkpoint_keys import compare_keys, read_state_dict
-from aib_mm.utils.configs import hooks_of, type_name
+from aib_mm.utils.configs import hooks_of, model_settings, type_name
+from aib_mm.utils.files import file_sha256
 from aib_mm.utils.libraries import MissingLibraryError
 
 SCOPE = 'mmpretrain'
@@ -202,10 +202,8 @@ def trained_model(cfg: Config, checkpoint: str) -> BaseModel:
             f'{cfg.get("default_scope")!r}'
         )
     state_dict = read_state_dict(checkpoint)
-    # As the Runner does.
-    cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor', {}))
     with DefaultScope.overwrite_default_scope(SCOPE):
-        model = MODELS.build(cfg.model)
+        model = MODELS.build(model_settings(cfg))
     check_fit(
         compare_keys(model, state_dict),
         model,
@@ -224,9 +222,7 @@ def trained_model(cfg: Config, checkpoint: str) -> BaseModel:
 def content_of(checkpoint: str) -> str:
     """What changes with the weights of a file; for an address, the address."""
     file = Path(checkpoint).expanduser()
-    if not file.is_file():
-        return checkpoint
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return file_sha256(file) if file.is_file() else checkpoint
 
 
 def level_of(cfg: Config) -> str | int:

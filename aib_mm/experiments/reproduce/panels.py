@@ -8,8 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from aib_mm.diagnosis.configs import load_config, parse_options
-from aib_mm.errors import UsageError
+from aib_mm.diagnosis.configs import load_config, merge_options, parse_options
 from aib_mm.experiments.grid.rows import Row, read_rows
 from aib_mm.experiments.maps.cross_domain import load_domains
 from aib_mm.experiments.reproduce.data import SETS, root_options
@@ -85,11 +84,14 @@ class Panel:
             UsageError: the config or an option cannot be used.
         """
         cfg = self._start(row)
-        merge(cfg, self.options(row))
+        merge_options(cfg, parse_options(self.options(row)))
         if self.part.trained_on:
             domains = load_domains([_path(DOMAINS)])
-            cfg.merge_from_dict(dict(test_dataloader=domains[self.part.name]))
-            merge(cfg, root_options(cfg, self.changes.data_root))
+            name = self.part.name
+            changes = dict(test_dataloader=domains[name])
+            merge_options(cfg, changes, f'domain {name!r}')
+            roots = root_options(cfg, self.changes.data_root)
+            merge_options(cfg, parse_options(roots))
         return cfg
 
     def options(self, row: Row) -> list[str]:
@@ -97,7 +99,7 @@ class Panel:
         cfg, changes = self._start(row), self.changes
         options = root_options(cfg, changes.data_root)
         options += self.part.narrow_options if self.narrow else ()
-        merge(cfg, [*options, *changes.cfg_options])
+        merge_options(cfg, parse_options([*options, *changes.cfg_options]))
         if changes.epochs is not None:
             images = self.images or SETS[self.part.name].images[0] or 0
             options += _epoch_options(cfg, changes.epochs, images)
@@ -128,26 +130,10 @@ def _path(name: str) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def merge(cfg: Config, options: Sequence[str]) -> None:
-    """Merge options into a config.
-
-    Raises:
-        UsageError: an option does not fit.
-    """
-    if not options:
-        return
-    try:
-        cfg.merge_from_dict(parse_options(options))
-    except (KeyError, TypeError, IndexError) as error:
-        raise UsageError(
-            f'--cfg-options {list(options)} does not fit config {cfg.filename}: {error}'
-        ) from error
-
-
 def svhn_images(data_root: str | None) -> Config:
     """The config whose test images Table 8 takes patches from."""
     cfg = load_config(_path('configs/mmpretrain/vgg16_svhn.py'), None)
-    merge(cfg, root_options(cfg, data_root))
+    merge_options(cfg, parse_options(root_options(cfg, data_root)))
     return cfg
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import NamedTuple
 
-from aib_mm.experiments.grid.results import GridResults, is_number, seeds_cell
+from aib_mm.experiments.grid.results import GridResults, numbers, seeds_cell
 from aib_mm.experiments.reproduce.panels import Panel
 from aib_mm.utils.tables import ABSENT, Column, Table
 
@@ -24,11 +24,11 @@ def comparison(pairs: Iterable[Pair], digits: int) -> Table:
     """A row for each: the paper's, ours as mean ± deviation, ours less the paper's."""
     rows = []
     for title, paper, ours in pairs:
-        numbers = [value for value in ours if is_number(value)]
+        known = numbers(ours)
         printed = ABSENT if paper is None else f'{paper:.{digits}f}'
         difference = ABSENT
-        if numbers and paper is not None:
-            difference = f'{fmean(numbers) - paper:+.{digits}f}'
+        if known and paper is not None:
+            difference = f'{fmean(known) - paper:+.{digits}f}'
         rows.append(
             [title, printed, seeds_cell(ours, digits), difference, str(len(ours))]
         )

@@ -6,17 +6,10 @@ from pathlib import Path
 
 from mmengine.fileio import load
 
-from aib_mm.experiments.grid.notes import Result
-from aib_mm.experiments.grid.results import Measure, metric
+from aib_mm.experiments.grid.results import Measure, metric, top1_error
 
-_TOP1 = metric('accuracy/top1')
 #: Whose maps Table 8 compares.
 _MAPS = ('vgg_att3', 'vgg_aib', 'vgg_aib_qt', 'wrn_abn', 'wrn_aib', 'wrn_aib_qt')
-
-
-def _error(result: Result) -> float | None:
-    right = _TOP1(result)
-    return None if right is None else 100 - right
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,7 @@ def _classifiers(
         data,
         f'{grids}/{table}_{trained_on or data}.py',
         f'{grids}/{table}_digitscenes.py',
-        (Measure(column, column, 2, _error, 'top-1 error, %'),),
+        (Measure(column, column, 2, top1_error, 'top-1 error, %'),),
         only,
         trained_on,
     )

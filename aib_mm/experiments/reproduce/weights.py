@@ -1,6 +1,5 @@
 """The weights that runs start from: whether they are there, and how to make them."""
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from mmengine.runner.checkpoint import get_torchvision_models
 
 from aib_mm.experiments.reproduce.data import Need
 from aib_mm.utils.configs import type_name, walk
+from aib_mm.utils.files import file_sha256
 
 _TORCHVISION = 'torchvision://'
 #: The published files end in the first digits of their SHA-256.
@@ -65,7 +65,7 @@ def _check(address: str, config: str) -> Need:
     digits = _SUM.search(name)
     if digits is None:
         return Need(name, found=f'{path}, no sum published')
-    if _sha256(path).startswith(digits[1]):
+    if file_sha256(path).startswith(digits[1]):
         return Need(name, found=f'{path}, SHA-256 as published')
     problem = f'its SHA-256 does not begin with {digits[1]}; remove it'
     return Need(name, f'{path} is damaged', problem)
@@ -79,11 +79,3 @@ def _recipe(path: Path, config: str) -> str:
                 f'{path} --model {config}'
             )
     return 'docs/segmentation.md, "Pretrained weights", says how to make it'
-
-
-def _sha256(path: Path) -> str:
-    found = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(2**20):
-            found.update(block)
-    return found.hexdigest()

@@ -183,38 +183,24 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class HighFrequencies:
-    """``high_frequencies``; nothing is random."""
+class Frequencies:
+    """``high_frequencies``, or ``low_frequencies``; nothing is random."""
 
     radius: float
+    high: bool
     clip: bool = False
 
     @property
     def name(self) -> str:
-        return f'r > {self.radius:g}'
+        return f'r {">" if self.high else "<"} {self.radius:g}'
 
     def __call__(self, image: Tensor, generator: np.random.Generator) -> Tensor:
-        return high_frequencies(image, self.radius, self.clip)
-
-
-@dataclass(frozen=True)
-class LowFrequencies:
-    """``low_frequencies``; nothing is random."""
-
-    radius: float
-    clip: bool = False
-
-    @property
-    def name(self) -> str:
-        return f'r < {self.radius:g}'
-
-    def __call__(self, image: Tensor, generator: np.random.Generator) -> Tensor:
-        return low_frequencies(image, self.radius, self.clip)
+        return _filter(image, self.radius, self.clip, self.high)
 
 
 #: A column of the paper's Table 8, called with an image ``(C, H, W)`` and the random
 #: numbers, which depend on its name.
-Edit = ColorBlock | Patch | HighFrequencies | LowFrequencies
+Edit = ColorBlock | Patch | Frequencies
 
 
 def _place(

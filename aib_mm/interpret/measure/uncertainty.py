@@ -1,10 +1,4 @@
-"""What sampling tells of a classifier's doubt, and how far it can be trusted.
-
-The samples of attention and latent that the prediction averages are also an ensemble:
-where they agree on the class scores but the scores are flat, the image is ambiguous;
-where they disagree, the model does not know (Houlsby et al., "Bayesian active learning
-for classification and preference learning", BALD).
-"""
+"""How far a classifier's doubt, see ``aib_mm.entropy``, can be trusted."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -128,8 +128,8 @@ def default_layer(
     neck or in a head. What only scores positions does not count, see
     ``AttentionModule.feature_parts``; nor does what the prediction does not depend on,
     such as the last tokens of a transformer that classifies by a token of its own. One
-    forward and one backward pass are made. The model is left as it was, also after an
-    error.
+    forward and one backward pass are made. Its parameters' gradients are cleared,
+    also after an error.
 
     Args:
         model: images to logits ``(B, K)``.
@@ -158,11 +158,13 @@ def default_layer(
         for name, module in model.named_modules()
         if name and name.startswith(within) and module not in apart
     }
-    with torch.enable_grad(), watch(layers, note):
-        # Frozen layers have a gradient too.
-        logits = (scoring or model)(inputs.detach().requires_grad_())
-        logits.amax(dim=-1).sum().backward()
-    model.zero_grad(set_to_none=True)
+    try:
+        with torch.enable_grad(), watch(layers, note):
+            # Frozen layers have a gradient too.
+            logits = (scoring or model)(inputs.detach().requires_grad_())
+            logits.amax(dim=-1).sum().backward()
+    finally:
+        model.zero_grad(set_to_none=True)
     moving = [name for name, output in found.items() if _moves(output)]
     if not found:
         raise InferenceError(

@@ -78,8 +78,8 @@ def record_latents(
         One entry per latent, in the order of drawing, or several with one ``source``
         where the samples of the attention are encoded one after the other, perhaps of
         fewer and fewer images (``AIBClsHead(adaptive=…)``); none for a
-        latent whose density is not known (``NoiseEncoder``, or the mean latent instead
-        of a sample).
+        latent whose density is not known (``NoiseEncoder``, or ``GaussianLayer``'s
+        mean latent instead of a sample).
     """
     rows: list[LatentRows] = []
     rois: list[Tensor] = []

@@ -295,6 +295,8 @@ def _whole(path: Path) -> Iterator[None]:
             opened.load()
     except UnidentifiedImageError as error:
         unknown = error
+    except Image.DecompressionBombError:
+        pass  # large, which is no damage
     try:
         yield
     except Exception as error:
