@@ -27,7 +27,7 @@ from mmengine.visualization import Visualizer
 from torch import nn
 
 from aib_mm import register
-from aib_mm.errors import DataError, InferenceError, check_count, choose
+from aib_mm.errors import DataError, InferenceError, check_count, choose, is_number
 from aib_mm.hosts import HOST_PARTS, config_path
 from aib_mm.interpret.draw.writer import ResultWriter
 from aib_mm.interpret.record.information import (
@@ -51,7 +51,7 @@ from aib_mm.interpret.record.source import read_source
 from aib_mm.interpret.record.windows import slide_windows
 from aib_mm.interpret.result import AttentionResult, Pixels, levels_of, of_image
 from aib_mm.training.checkpoint import check_checkpoint
-from aib_mm.training.checkpoint_fit import check_fit
+from aib_mm.training.checkpoint_fit import check_fit, check_no_nan
 from aib_mm.training.checkpoint_keys import compare_keys
 from aib_mm.utils.configs import innermost_dataset, model_settings, type_name
 from aib_mm.utils.shipped import shipped_model
@@ -114,6 +114,8 @@ class AttentionInferencer(BaseInferencer):
         if level != 'mean':
             check_count("level, if it is not 'mean',", level, -1)
         self.level = level
+        if not is_number(min_score) or not 0 <= min_score <= 1:
+            raise ValueError(f'min_score must be in [0, 1], got {min_score!r}')
         self.min_score = min_score
         self.model_seconds = 0.0
         if checkpoint is None:
@@ -299,7 +301,7 @@ class AttentionInferencer(BaseInferencer):
             torch.cuda.synchronize()
         self.model_seconds += time.perf_counter() - begin
         windows = slide_windows(self.model, tuple(data['inputs'].shape[-2:]))
-        levels = levels_of(record, self.level, windows, len(batch))
+        levels = levels_of(self.source, record, self.level, windows, len(batch))
         information = information_of_images(rows, len(batch), windows)
         for i, one in enumerate(batch):
             prediction = predictions[i]
@@ -352,9 +354,10 @@ class AttentionInferencer(BaseInferencer):
         """Load the weights, all of them, of a model that has what is looked at."""
         assert checkpoint is not None
         self.source.modules(model)
-        report = compare_keys(model, checkpoint.get('state_dict', checkpoint))
+        state_dict = checkpoint.get('state_dict', checkpoint)
+        check_no_nan(state_dict, self._checkpoint)
         check_fit(
-            report,
+            compare_keys(model, state_dict),
             model,
             self._checkpoint,
             allow_missing=False,

@@ -18,7 +18,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from aib_mm import gaussian
-from aib_mm.errors import check_count, choose
+from aib_mm.errors import check_count, check_number, choose, is_number
 from aib_mm.features import (
     AttendedFeatures,
     AttentionMaps,
@@ -72,7 +72,8 @@ class AttentionBranch(BaseModule):
         choose('std_source', std_source, STD_SOURCES)
         if std_kernel_size % 2 == 0:
             raise ValueError(f'std_kernel_size must be odd, got {std_kernel_size}')
-        if not 0 < initial_score < 1:
+        check_number('std_shift', std_shift)
+        if not is_number(initial_score) or not 0 < initial_score < 1:
             raise ValueError(f'initial_score must be in (0, 1), got {initial_score!r}')
         self.mean_branch = build_part(mean_branch)
         mean_channels = getattr(self.mean_branch, 'out_channels', in_channels)
@@ -195,6 +196,8 @@ class AIBAttention(AttentionModule):
         check_count('test_samples', test_samples, 0)
         if sample_chunk is not None:
             check_count('sample_chunk', sample_chunk, 1)
+        if map_level is not None and not isinstance(map_level, int):
+            raise ValueError(f'map_level must be None or an index, got {map_level!r}')
         _check_nats(modulation, prior_std, noise)
         self.train_samples = train_samples
         self.test_samples = test_samples
@@ -435,7 +438,8 @@ def _mapped(levels: Sequence[Any], map_level: int | None) -> Sequence[Any]:
 
 
 def _level_channels(in_channels: int | Sequence[int], shared: bool) -> list[int]:
-    channels = [in_channels] if isinstance(in_channels, int) else list(in_channels)
+    several = isinstance(in_channels, Sequence) and not isinstance(in_channels, str)
+    channels = list(in_channels) if several else [in_channels]
     if not channels:
         raise ValueError('in_channels must name at least one level, got []')
     for value in channels:
@@ -465,7 +469,7 @@ def _check_nats(modulation: str, prior_std: float | None, noise: dict | None) ->
             f"modulation='replace' counts its own nats, without prior_std={prior_std}: "
             'leave prior_std out'
         )
-    if not 0 < prior_std < math.inf:
+    if not is_number(prior_std) or prior_std <= 0:
         raise ValueError(f'prior_std must be positive and finite, got {prior_std!r}')
 
 

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from aib_mm import gaussian
-from aib_mm.errors import check_count
+from aib_mm.errors import check_count, check_number
 from aib_mm.registry import build_part
 
 
@@ -115,6 +115,7 @@ class GaussianEncoder(LatentEncoder):
 
     def __init__(self, std_shift: float = 5.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        check_number('std_shift', std_shift)
         self.std_shift = std_shift
 
     def forward(
@@ -156,6 +157,7 @@ class GaussianLayer(BaseModule):
         super().__init__(init_cfg)
         self.mean = mean
         self.std = std
+        check_number('std_shift', std_shift)
         self.std_shift = std_shift
         self.latent_dim = std.weight.shape[0]
         self._zero_std()

@@ -4,6 +4,8 @@ import difflib
 import math
 import traceback
 from collections.abc import Iterable, Sequence
+from numbers import Real
+from typing import Any, TypeGuard
 
 _LENGTH = 300  # of a foreign message
 
@@ -49,13 +51,29 @@ def check_count(name: str, value: object, minimum: int) -> None:
         raise ValueError(f'{name} must be an integer >= {minimum}, got {value!r}')
 
 
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value is a finite number, and no bool."""
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)
+
+
+def check_number(name: str, value: object) -> None:
+    """Raise unless ``value`` is a finite number.
+
+    Raises:
+        ValueError: names the argument and the value.
+    """
+    if not is_number(value):
+        raise ValueError(f'{name} must be a finite number, got {value!r}')
+
+
 def check_weight(name: str, value: float) -> None:
     """Raise unless ``value`` can weigh a loss.
 
     Raises:
         ValueError: names the argument and the value.
     """
-    if not 0 <= value < math.inf:
+    if not is_number(value) or value < 0:
         raise ValueError(f'{name} must be finite and >= 0, got {value!r}')
 
 

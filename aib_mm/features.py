@@ -279,6 +279,12 @@ class AttendedFeatures(WithAttention):
         return ExpectedFeatures(self if self._expected is None else self._expected)
 
     @property
+    def replaced(self) -> bool:
+        """Whether the modulation put noise of its own on the features."""
+        source = self._source
+        return source is not None and source.modulator.modulations[0].is_random
+
+    @property
     def losses(self) -> dict[str, Tensor]:
         """Unweighted scalars, to look at: reading them changes nothing.
 
@@ -306,6 +312,8 @@ class AttendedFeatures(WithAttention):
         self._guard(self._samples or ())
 
     def _guard(self, maps: Iterable[Tensor]) -> None:
+        if torch.compiler.is_compiling():  # which cannot trace a hook that raises
+            return
         for features in maps:
             if self._guarded and features.requires_grad:
                 features.register_hook(self._losses.require_taken)

@@ -80,9 +80,10 @@ class AIBLossHook(_ForwardObserver):
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
-        for module in attention_modules(runner.model).values():
-            self._handles.append(module.register_forward_hook(self._keep))
         model = unwrapped(runner.model)
+        for name, module in attention_modules(runner.model).items():
+            _refuse_checkpointing(model, name)
+            self._handles.append(module.register_forward_hook(self._keep))
         self._handles.append(model.register_forward_pre_hook(self._clear))
         self._handles.append(model.register_forward_hook(self._add))
 
@@ -101,10 +102,24 @@ class AIBLossHook(_ForwardObserver):
         for features in attended:
             self.neck_loss.check_neck(features)
             # A head of aib_mm may have taken them already.
-            for name, value in self.neck_loss(take_losses(features)).items():
+            taken = take_losses(features)
+            self.neck_loss.check_taken(taken)
+            for name, value in self.neck_loss(taken).items():
                 share = value if 'loss' in name else value / len(attended)
                 output[name] = output.get(name, 0) + share
         return output
+
+
+def _refuse_checkpointing(model: nn.Module, name: str) -> None:
+    parts = name.split('.')
+    for count in range(1, len(parts)):
+        around = '.'.join(parts[:count])
+        if getattr(model.get_submodule(around), 'with_cp', False):
+            raise ValueError(
+                f'with_cp=True of {around} computes the attention {name} anew in the '
+                'backward pass, too late for the losses that AIBLossHook adds: set '
+                'with_cp=False there'
+            )
 
 
 @HOOKS.register_module()

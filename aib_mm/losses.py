@@ -1,10 +1,11 @@
 """The terms that the bottleneck adds to a task's loss (paper, 3.4, Eq. 18)."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mmengine.logging import MessageHub
+from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
@@ -96,7 +97,15 @@ class NeckLoss:
 
         The count is the Runner's own, so that a resumed training goes on where it was.
         """
-        step = MessageHub.get_current_instance().get_info('iter')
+        hub = MessageHub.get_current_instance()
+        step, last = hub.get_info('iter'), hub.get_info('max_iters')
+        if step == 0 and self.attention_price and last and self.price_end > last:
+            print_log(
+                f'price_end={self.price_end} is behind the last iteration, {last}, so '
+                f'that attention_price={self.attention_price} is never whole',
+                logger='current',
+                level=logging.WARNING,
+            )
         if step is None or step >= self.price_end:
             return self.attention_price
         if step <= self.price_begin:
@@ -124,6 +133,19 @@ class NeckLoss:
                 f'attention_price={self.attention_price}, but the neck reports no '
                 "map_nats: set modulation='replace' or prior_std=0.2 in neck=dict("
                 "type='AIBAttention'), or leave attention_price out"
+            )
+
+    def check_taken(self, taken: Mapping[str, Tensor]) -> None:
+        """Refuse a price on a map whose losses another head has taken.
+
+        Raises:
+            ValueError: names the remedy.
+        """
+        if self.attention_price > 0 and 'map_nats' not in taken:
+            raise ValueError(
+                f'attention_price={self.attention_price} of AIBLossHook would do '
+                'nothing, since a head of aib_mm takes the losses of the neck: give '
+                'the price to its aib_loss'
             )
 
     def __call__(self, taken: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -157,7 +179,8 @@ class AIBLoss(BaseModule):
         commit_weight: weight of Eq. 17.
         kl: config of ``GaussianKL`` or ``AdversarialKL``.
         attention_price: price of a nat in the map; ours, and off by default.
-        price_begin: iteration at which the price begins to rise from 0.
+        price_begin: iteration of the Runner at which the price begins to rise from 0;
+            without a Runner the price is whole at once.
         price_end: iteration from which the price is whole.
 
     Raises:

@@ -57,9 +57,11 @@ class Modulation(BaseModule):
 
     Attributes:
         per_level: whether each level needs one of its own, for its statistics.
+        is_random: whether it puts noise of its own on the features.
     """
 
     per_level = False
+    is_random = False
 
     def __init__(self, out_channels: int) -> None:
         super().__init__()
@@ -150,6 +152,7 @@ class ReplaceModulation(Modulation):
     """
 
     per_level = True
+    is_random = True
     MAX_SCORE = 0.999  # a certain 1 would let infinitely many nats through
 
     def __init__(self, channels: int, momentum: float = 0.1) -> None:
@@ -206,7 +209,7 @@ class ReplaceModulation(Modulation):
 
     def _score(self, a: Tensor) -> Tensor:
         """Scores at float32 at least: bfloat16 would round the largest to 1."""
-        return gaussian.at_least_float32(a).clamp(0, self.MAX_SCORE)
+        return gaussian.at_least_float32(a).clamp(0.0, self.MAX_SCORE)
 
     def _mean(self, dtype: torch.dtype) -> Tensor:
         return self.running_mean.to(dtype)[:, None, None]

@@ -43,8 +43,10 @@ class AIBLayer(BaseModule):
     ``initial_score``: the default scales the features of every block by 1.5.
 
     With a ``quantizer``, ``dict(type='AIBLossHook')`` in ``custom_hooks`` takes the
-    quantisation losses, summed over the layers. The backbone's ``with_cp=True`` then
-    stops in the first backward pass: it computes anew what was taken before.
+    quantisation losses, summed over the layers. It refuses the backbone's
+    ``with_cp=True``, which computes the layers anew in the backward pass, when the
+    losses are added up; without the hook a quantiser then stops that pass, and
+    ``'replace'`` counts every batch twice in its statistics.
 
     In a frozen stage the layer is in test mode.
 

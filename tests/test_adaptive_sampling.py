@@ -212,6 +212,11 @@ def test_impossible_settings(adaptive: dict, message: str) -> None:
         head(adaptive)
 
 
+def test_samples_that_share_noise_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"modulation='replace'.*set adaptive=None"):
+        predict(neck(modulation='replace'), head(NEVER))
+
+
 def test_a_single_class_has_no_gap() -> None:
     with pytest.raises(
         ValueError, match='adaptive needs two classes or more, got num_'

@@ -207,6 +207,16 @@ def test_a_segmentor_without_our_head_is_refused(
     assert 'not for ASPPHead; leave --bottleneck out' in capsys.readouterr().err
 
 
+def test_a_price_begins_when_something_is_learnt(tmp_path: Path) -> None:
+    path = segmentor(tmp_path)
+    with path.open('a') as file:
+        file.write("train_cfg = dict(type='IterBasedTrainLoop', max_iters=1000)\n")
+    _, cfg = added(path, tmp_path, '--price', '.1')
+    price = dict(attention_price=0.1, price_begin=250, price_end=500)
+    assert cfg.default_hooks.aib_loss == dict(type='AIBLossHook', **price)
+    assert cfg.model.neck.initial_score == 0.95
+
+
 def test_tokens_are_attended_to_before_the_neck(repo: Path, tmp_path: Path) -> None:
     """One score a visual token, then Feature2Pyramid (paper, 4.2.4)."""
     base = repo / 'configs/mmseg/upernet_beit-narrow_digitscenes.py'

@@ -1,6 +1,7 @@
 """The neck: layout of the samples, limits, who takes the losses, and its messages."""
 
 import gc
+import math
 import weakref
 from typing import Any
 
@@ -262,6 +263,12 @@ def test_type_resolves_from_every_scope_and_with_its_prefix(mmpretrain_scope) ->
         (dict(std_source='mu'), "std_source must be one of .* got 'mu'"),
         (dict(std_kernel_size=2), 'std_kernel_size must be odd, got 2'),
         (dict(initial_score=0.0), r'initial_score must be in \(0, 1\), got 0\.0'),
+        (dict(initial_score='0.5'), r"initial_score must be in \(0, 1\), got '0\.5'"),
+        (dict(std_shift='5'), "std_shift must be a finite number, got '5'"),
+        (dict(std_shift=math.nan), 'std_shift must be a finite number, got nan'),
+        (dict(map_level='last'), "map_level must be None or an index, got 'last'"),
+        (dict(in_channels=4.0), 'in_channels must be an integer >= 1, got 4.0'),
+        (dict(in_channels=None), 'in_channels must be an integer >= 1, got None'),
         (dict(test_samples=-1), 'test_samples must be an integer >= 0, got -1'),
         (dict(train_samples=0), 'train_samples must be an integer >= 1, got 0'),
         (dict(in_channels=[4, 8]), r'levels of in_channels=\[4, 8\]: set shared=False'),

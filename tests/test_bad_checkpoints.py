@@ -1,6 +1,8 @@
 """Bad checkpoints, through every command that reads one: nothing in them is run."""
 
+import math
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from mmengine.registry import MODELS, DefaultScope
 from runner_logs import own_loggers
 
 from aib_mm.__main__ import main as aib_mm_main
+from aib_mm.apis import AttentionInferencer
 from aib_mm.cli import (
     cross_domain,
     interpretability,
@@ -162,6 +165,19 @@ def test_a_test_of_another_models_weights_stops(
         assert f'checkpoint {other} is not of this ImageClassifier' in said
         assert 'backbone.conv1.weight' in said
         assert 'python -m aib_mm compare' in said
+
+
+def test_weights_of_a_training_that_diverged_are_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state_dict = weights()
+    state_dict['head.decoder.layers.2.bias'].fill_(math.nan)
+    broken = save(place, state_dict)
+    assert test_program.main([str(CONFIG), broken]) == 2
+    message = r'has NaN in 1 of its weights \(head\..*bias\): its training diverged'
+    assert re.search(message, capsys.readouterr().err)
+    with pytest.raises(CheckpointError, match=message):
+        AttentionInferencer(CONFIG, broken)
 
 
 @pytest.mark.usefixtures('mmpretrain_scope')  # whatever the test before left

@@ -29,8 +29,9 @@ VIT = (
 CONVNEXT = "type='ConvNeXt', arch=dict(depths=[1, 1, 1, 1], channels=[8, 8, 8, 16])"
 ATTENDED = """backbone=dict({backbone}),
     neck=dict({neck}),
-    head=dict(type='AIBClsHead', num_classes=3, latent_dim=4,
-        encoder=dict(type='GaussianEncoder', in_features={features}))"""
+    head=dict({head})"""
+HEAD = """type='AIBClsHead', num_classes=3, latent_dim=4,
+        encoder=dict(type='GaussianEncoder', in_features=16)"""
 NECK = "type='AIBAttention', in_channels={}"
 
 
@@ -50,10 +51,10 @@ def attended(
     folder: Path,
     backbone: str = RESNET,
     neck: str = NECK.format(16),
-    features: int = 16,
+    head: str = HEAD,
 ) -> Path:
     """A classifier of 16 channels behind its backbone, with the attention's parts."""
-    parts = ATTENDED.format(backbone=backbone, neck=neck, features=features)
+    parts = ATTENDED.format(backbone=backbone, neck=neck, head=head)
     return write(folder, CLASSIFIER.format(parts))
 
 
@@ -166,7 +167,7 @@ def test_a_file_that_is_no_config(tmp_path: Path) -> None:
             'set in_channels to those of the backbone',
         ),
         (
-            dict(features=8),
+            dict(head=HEAD.replace('16', '8')),
             r'head\.encoder\.fc, Linear\(in_features=8, .* gets \(2, 16\)',
             'remedy: make 8 there 16, or what comes before it 8',
         ),
@@ -189,6 +190,11 @@ def test_a_file_that_is_no_config(tmp_path: Path) -> None:
             dict(backbone=CONVNEXT),
             r'neck: .* got features of \[\(2, 16\)\]',
             'gap_before_final_norm=False',
+        ),
+        (
+            dict(head="type='LinearClsHead', num_classes=3, in_channels=16"),
+            r'head\.fc, Linear\(in_features=16, .* gets \(2, 16, 28, 28\)',
+            "pool before it: post_neck=dict(type='GlobalAveragePooling')",
         ),
     ],
 )
@@ -218,6 +224,17 @@ def test_a_model_that_builds_and_does_not_run(
 )
 def test_the_same_models_set_right_run(backbone: str, tmp_path: Path) -> None:
     assert main(['doctor', str(attended(tmp_path, backbone))]) == 0
+
+
+@pytest.mark.parametrize('imports', ['', "custom_imports = dict(imports=['aib_mm'])\n"])
+def test_parts_that_other_programs_would_not_find_are_noted(
+    imports: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = attended(tmp_path)
+    path.write_text(imports + path.read_text())
+    assert main(['doctor', str(path)]) == 0
+    noted = '[note]   ' + f'{path} does not import aib_mm' in capsys.readouterr().out
+    assert noted == (not imports)
 
 
 def test_own_parameters_without_a_gradient_fail(

@@ -53,9 +53,9 @@ def classifier(repo: Path) -> nn.Module:
     return model.eval()
 
 
-def neck(quantizer: dict[str, Any] | None) -> AIBAttention:
+def neck(quantizer: dict[str, Any] | None, how: str = 'residual') -> AIBAttention:
     torch.manual_seed(0)
-    return AIBAttention(8, quantizer=quantizer, test_samples=0).eval()
+    return AIBAttention(8, quantizer=quantizer, test_samples=0, modulation=how).eval()
 
 
 def run_file(path: Path, images: Tensor) -> Tensor:
@@ -86,9 +86,12 @@ def test_a_quantizer_in_onnx(tmp_path: Path) -> None:
     torch.testing.assert_close(run_file(path, scores), module(scores).detach())
 
 
+@pytest.mark.parametrize('how', ['residual', 'replace'])
 @pytest.mark.parametrize('quantizer', QUANTIZERS)
-def test_a_neck_in_onnx(quantizer: dict[str, Any] | None, tmp_path: Path) -> None:
-    module = Maps(neck(quantizer)).eval()
+def test_a_neck_in_onnx(
+    quantizer: dict[str, Any] | None, how: str, tmp_path: Path
+) -> None:
+    module = Maps(neck(quantizer, how)).eval()
     path = exported(module, torch.randn(2, 8, 4, 5), tmp_path / 'neck.onnx')
     x = torch.randn(3, 8, 4, 5)
     (expected,) = module(x)
@@ -155,6 +158,13 @@ def test_a_training_step_of_a_compiled_neck(quantizer: dict[str, Any] | None) ->
     found = _gradients(module, compiled(Maps(module)), x)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_a_compiled_neck_in_training_has_no_graph_break() -> None:
+    module = Maps(neck(dict(type='VQAnchorQuantizer'))).train()
+    (features,) = compiled(module)(torch.randn(2, 8, 4, 5))
+    features.sum().backward()
+    assert module.neck.branches[0].mean_conv.weight.grad.abs().sum() > 0
 
 
 def _gradients(module: nn.Module, called: Any, x: Tensor) -> list[Tensor]:

@@ -20,7 +20,7 @@ from mmengine.config import Config
 
 from aib_mm.cli.grid import main
 from aib_mm.experiments.grid.notes import Run
-from aib_mm.utils.tables import ABSENT
+from aib_mm.utils.tables import ABSENT, Column, Table
 
 pytest.importorskip('mmpretrain')
 
@@ -315,3 +315,8 @@ def test_impossible_number_is_refused(option, capsys):
     with pytest.raises(SystemExit, match='2'):
         main(['good.py', *option])
     assert 'must be at least' in capsys.readouterr().err
+
+
+def test_a_row_of_wrong_length_is_named() -> None:
+    with pytest.raises(ValueError, match=r"row \['a'\] has 1 cells, .* 2 columns"):
+        Table([Column('x', ''), Column('y', '')], [['a']])

@@ -1,5 +1,6 @@
 """The attention inside the backbones of mmdet and mmseg, through their plugins."""
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from aib_mm.attention import AIBAttention, attention_modules
 from aib_mm.hooks import AIBLossHook, AIBMonitorHook
 from aib_mm.interpret import AttentionFieldsHook, record_attention
+from aib_mm.interpret.record.source import BitsSource
+from aib_mm.interpret.result import levels_of
 from aib_mm.plugin_layer import AIBLayer
 
 QT = dict(type='VQAnchorQuantizer', num_anchors=4)
@@ -122,6 +125,26 @@ def test_checkpointed_blocks_train() -> None:
     train_step(model)
     for module in attention_modules(model).values():
         assert module.branches[0].mean_conv.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize('plugin', [dict(quantizer=QT), dict(modulation='replace')])
+def test_blocks_whose_losses_come_too_late_are_refused(plugin: dict) -> None:
+    model = Detector(backbone(plugin=plugin, with_cp=True))
+    message = r'with_cp=True of backbone .*layer3\.0.* set with_cp=False there'
+    with pytest.raises(ValueError, match=message):
+        train_step(model, AIBLossHook(attention_price=0.1))
+
+
+def test_bits_are_those_of_all_layers_together() -> None:
+    plain = Detector(backbone(plugin=dict(modulation='replace'))).eval()
+    images, source = torch.randn(2, 3, 64, 64), BitsSource()
+    with record_attention(plain) as record, torch.no_grad():
+        plain(images)
+    (bits,) = levels_of(source, record, 'mean')
+    nats = [passes[0][0].nats.sum(dim=(1, 2, 3)) for passes in record.values()]
+    assert len(nats) == BLOCKS
+    expected = torch.stack(nats).sum(dim=0) / math.log(2)
+    torch.testing.assert_close(bits.mean.sum(dim=(1, 2, 3)), expected)
 
 
 def test_vanilla_weights_load_and_small_scores_leave_the_backbone_as_it_was() -> None:

@@ -268,6 +268,18 @@ def test_a_price_from_the_first_iteration_is_whole_at_once(hub) -> None:
     assert NeckLoss(attention_price=2.0).price() == 2.0
 
 
+def test_a_price_that_the_training_never_reaches_is_said_once(hub, monkeypatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr('aib_mm.losses.print_log', lambda text, **_: said.append(text))
+    hub.update_info('max_iters', 20)
+    loss = NeckLoss(attention_price=2.0, price_begin=5, price_end=30)
+    for step in range(3):
+        hub.update_info('iter', step)
+        loss.price()
+    (text,) = said
+    assert text.startswith('price_end=30 is behind the last iteration, 20, so that')
+
+
 def test_a_price_adds_no_key_to_a_checkpoint() -> None:
     assert not AIBLoss(attention_price=1.0, price_end=5).state_dict()
 
@@ -289,6 +301,7 @@ def test_a_price_behind_a_neck_that_reports_nothing(feats) -> None:
     ('arguments', 'message'),
     [
         (dict(attention_price=-1), 'attention_price must be finite and >= 0, got -1'),
+        (dict(attention_price='1'), "attention_price must be finite and >= 0, got '1'"),
         (dict(price_begin=-1), 'price_begin must be an integer >= 0, got -1'),
         (dict(price_begin=9, price_end=3), 'price_end=3 is before price_begin=9'),
     ],
@@ -302,6 +315,7 @@ def test_bad_prices(arguments: dict, message: str) -> None:
     ('arguments', 'message'),
     [
         (dict(prior_std=0), 'prior_std must be positive and finite, got 0'),
+        (dict(prior_std='a'), "prior_std must be positive and finite, got 'a'"),
         (dict(prior_std=0.1, modulation='replace'), 'leave prior_std out'),
         (dict(noise=dict(type='AdditiveNoise'), modulation='replace'), 'noise=None'),
     ],
@@ -353,6 +367,15 @@ def test_the_hook_refuses_a_price_that_nothing_pays() -> None:
     hook = AIBLossHook(attention_price=0.5)
     hook.before_train(SimpleNamespace(model=model))
     with pytest.raises(ValueError, match='reports no map_nats'):
+        model(features()[0])
+
+
+def test_the_hook_refuses_a_price_where_a_head_takes_the_losses() -> None:
+    model = Foreign()
+    model.neck.register_forward_hook(lambda *a: a[2].take_losses() and None)
+    hook = AIBLossHook(attention_price=0.5)
+    hook.before_train(SimpleNamespace(model=model))
+    with pytest.raises(ValueError, match=r'price=0\.5 of AIBLossHook.*its aib_loss'):
         model(features()[0])
 
 

@@ -75,6 +75,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('size', [(96, 128), (128, 70)])
+def test_a_photo_of_any_shape_is_looked_at(name: str, size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    (result,) = AttentionInferencer(name, source='bits')([image], seed=0)
+    assert result.attention_mean.shape == size
+    assert result.attention_mean.max() > 0
+
+
 def is_hit(attention: np.ndarray, mask: np.ndarray) -> bool:
     """Whether the maximum lies on the mask, one pixel of tolerance."""
     reached = cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8))

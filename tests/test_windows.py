@@ -14,6 +14,7 @@ from aib_mm.apis import AttentionInferencer, InferenceError
 from aib_mm.features import AttentionMaps
 from aib_mm.interpret import information_of_images
 from aib_mm.interpret.record.information import LatentRows
+from aib_mm.interpret.record.source import AttentionSource
 from aib_mm.interpret.record.windows import Windows, slide_windows
 from aib_mm.interpret.result import levels_of
 
@@ -122,7 +123,7 @@ def test_other_passes_are_refused(windows: Windows) -> None:
     one = torch.ones(1, 1, 4, 4)
     passes = [(AttentionMaps(one, one, one[None], None),)] * 5
     with pytest.raises(InferenceError, match="goes 5 times through 'n'"):
-        levels_of({'n': passes}, 'mean', windows)
+        levels_of(AttentionSource(), {'n': passes}, 'mean', windows)
 
 
 def test_a_segmentor_of_the_full_sizes_mode_can_be_looked_at(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def add(config: str, out: str | Path, wanted: Wanted) -> tuple[str, Step]:
     place = _find(base, cfg, model, facts, wanted)
     del model  # two may be more than fits
     refused: list[UsageError] = []
-    for found, settings in candidates(place, cfg.model, facts, wanted):
+    for found, settings in candidates(place, cfg, facts, wanted):
         settings = {**_imports(cfg), **settings}
         try:
             step = _tried(base, settings)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 
 from aib_mm.diagnosis.add_look import Output
 from aib_mm.errors import UsageError
@@ -104,7 +104,7 @@ def find_place(
 
 
 def candidates(
-    place: Place, model: ConfigDict, facts: ModuleType, wanted: Wanted
+    place: Place, cfg: Config, facts: ModuleType, wanted: Wanted
 ) -> Iterator[tuple[Place, dict[str, Any]]]:
     """Places and the settings that give them, in the order in which to try them.
 
@@ -112,7 +112,7 @@ def candidates(
 
     Args:
         place: place of the attention.
-        model: config of the host's model.
+        cfg: the host's config.
         facts: the host's module ``placement``; one without ``keep_levels`` has no
             heads that name the levels that they read.
         wanted: what the attention should be.
@@ -123,12 +123,12 @@ def candidates(
     if place.unread and not place.necks and hasattr(facts, 'keep_levels'):
         shapes = place.output.shapes
         kept = [level for level in range(len(shapes)) if level not in place.unread]
-        changes = facts.keep_levels(model, kept, len(shapes))
+        changes = facts.keep_levels(cfg.model, kept, len(shapes))
         if changes is not None:
             output = Output([shapes[level] for level in kept], [True] * len(kept))
             fewer = replace(place, output=output)
-            yield fewer, _settings(fewer, model, facts, wanted, changes)
-    settings = _settings(place, model, facts, wanted, {})
+            yield fewer, _settings(fewer, cfg, facts, wanted, changes)
+    settings = _settings(place, cfg, facts, wanted, {})
     if place.unread and place.apart:
         note = f'no head reads level {", ".join(map(str, place.unread))}'
         settings['find_unused_parameters'] = Noted(True, note)
@@ -137,7 +137,7 @@ def candidates(
 
 def _settings(
     place: Place,
-    model: ConfigDict,
+    cfg: Config,
     facts: ModuleType,
     wanted: Wanted,
     changes: Mapping[str, Any],
@@ -150,20 +150,33 @@ def _settings(
     changed: dict[str, Any] = {}
     if place.switch or 'backbone' in changes:
         changed['backbone'] = {**place.switch, **changes.get('backbone', {})}
-    changed['neck'] = _neck(place, model, facts, wanted)
+    changed['neck'] = _neck(place, cfg.model, facts, wanted)
     changed.update({key: changes[key] for key in changes if key not in changed})
     settings: dict[str, Any] = dict(model=changed)
-    price = {} if wanted.price is None else dict(attention_price=wanted.price)
+    price = _price(cfg, wanted)
     if wanted.bottleneck:
         width = place.output.channels[-1] * (2 if wanted.how == _CONCAT else 1)
         loss = dict(aib_loss=dict(type='AIBLoss', **price)) if price else {}
-        for key, head in facts.latent_head(model, width, loss).items():
+        for key, head in facts.latent_head(cfg.model, width, loss).items():
             changed[key] = {**head, **changed.get(key, {})}
     elif price or wanted.quantizer is not None:
         note = "the host's head takes no losses of a neck"
         hook = Noted(dict(type='AIBLossHook', **price), note)
         settings['default_hooks'] = dict(aib_loss=hook)
     return settings
+
+
+def _price(cfg: Config, wanted: Wanted) -> dict[str, Any]:
+    """The price; not before something is learnt, where iterations are known."""
+    if wanted.price is None:
+        return {}
+    count = (cfg.get('train_cfg') or {}).get('max_iters')
+    if count is None:
+        note = 'begin later: price_begin, price_end'
+        return dict(attention_price=Noted(wanted.price, note))
+    return dict(
+        attention_price=wanted.price, price_begin=count // 4, price_end=count // 2
+    )
 
 
 def _neck(
@@ -189,6 +202,8 @@ def _neck(
     neck.update(facts.NECK)
     if wanted.how is not None:
         neck['modulation'] = wanted.how
+    if wanted.how == REPLACE:
+        neck['initial_score'] = Noted(0.95, 'at first nearly all passes')
     if wanted.price is not None and wanted.how != REPLACE:
         neck['prior_std'] = Noted(_PRIOR_STD, 'the price is on the nats from there')
     if wanted.quantizer is not None:

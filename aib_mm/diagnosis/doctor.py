@@ -160,7 +160,19 @@ def _check_config(path: str, show_traceback: bool) -> list[Finding]:
         Finding('failed', f'{path}: {problem}', remedy)
         for problem, remedy in part_problems(built.cfg, model)
     ]
+    others += _check_imports(path, built.cfg, model)
     return [*_check_step(path, built.cfg, model, show_traceback), *others]
+
+
+def _check_imports(path: str, cfg: Config, model: nn.Module) -> list[Finding]:
+    """Whether the hosts' own programs, which import what a config says, find parts."""
+    own = [type(m) for m in model.modules() if type(m).__module__.startswith('aib_mm.')]
+    imports = (cfg.get('custom_imports') or {}).get('imports') or []
+    if not own or any(name.partition('.')[0] == 'aib_mm' for name in imports):
+        return []
+    text = f"{path} does not import aib_mm: mim and the hosts' own programs will not "
+    text += f'find {own[0].__name__}; the programs of tools/ do'
+    return [Finding('note', text, "custom_imports = dict(imports=['aib_mm'])")]
 
 
 def _check_step(

@@ -211,4 +211,9 @@ def step_problem(error: Exception, model: nn.Module) -> tuple[str, str]:
     found = x.shape[-1 if flat else 1]
     if wanted in (None, found):
         return problem, ''
+    if flat and x.dim() == 4:  # (B, C, H, W) of a neck that took the pooling's place
+        return problem, (
+            "pool before it: post_neck=dict(type='GlobalAveragePooling') of "
+            "neck=dict(type='AIBAttention')"
+        )
     return problem, f'make {wanted} there {found}, or what comes before it {wanted}'

@@ -21,6 +21,7 @@ from aib_mm.interpret.record.geometry import map_on_image
 from aib_mm.interpret.record.information import Information
 from aib_mm.interpret.record.levels import combine_bits, combine_levels
 from aib_mm.interpret.record.recording import AttentionRecord
+from aib_mm.interpret.record.source import MapSource, merged
 from aib_mm.interpret.record.windows import Windows, whole_levels
 
 Pixels = NDArray[np.uint8]
@@ -270,14 +271,16 @@ def _place(maps: Tensor, meta: dict[str, Any], frame: str, smooth: bool = True) 
 
 
 def levels_of(
+    source: MapSource,
     record: AttentionRecord,
     level: str | int,
     windows: Windows | None = None,
     images: int | None = None,
 ) -> list[AttentionMaps]:
-    """The levels of all attention in the model, in its order.
+    """The levels of all that a source has in the model, in its order.
 
     Args:
+        source: source of the maps.
         record: what one batch left.
         level: what ``combine_levels`` is to take; there must be so many.
         windows: the windows of slide inference.
@@ -304,6 +307,7 @@ def levels_of(
                 'that gives a map of each image, in the backbone or the neck'
             )
         levels += whole
+    levels = merged(source, levels)
     if isinstance(level, int) and level >= len(levels):
         raise InferenceError(
             f'level must be less than {len(levels)}, the number of levels that have '

@@ -5,6 +5,7 @@ of random weights.
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -44,12 +45,35 @@ class CheckpointFitHook(Hook):
         model = unwrapped(runner.model)
         if isinstance(model, BaseTTAModel):
             model = model.module
+        state_dict = checkpoint.get('state_dict', checkpoint)
+        check_no_nan(state_dict, self.checkpoint)
         check_fit(
-            compare_keys(model, checkpoint.get('state_dict', checkpoint)),
+            compare_keys(model, state_dict),
             model,
             self.checkpoint,
             allow_missing=self.allow_missing,
             remedy=self.remedy,
+        )
+
+
+def check_no_nan(state_dict: Mapping[str, Any], checkpoint: str) -> None:
+    """Refuse the weights of a training that diverged.
+
+    Raises:
+        CheckpointError: names some of them.
+    """
+    broken = [
+        key
+        for key, value in state_dict.items()
+        if isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.float().isnan().any()  # of float8 too
+    ]
+    if broken:
+        raise CheckpointError(
+            f'checkpoint {checkpoint} has NaN in {len(broken)} of its weights '
+            f'({first_few(broken, _SHOWN_KEYS)}): its training diverged; take an '
+            'earlier checkpoint'
         )
 
 

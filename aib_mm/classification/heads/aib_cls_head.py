@@ -186,6 +186,12 @@ class AIBClsHead(OneClassHead):
         """Values of ``_summarized``, from only the samples that each image needs."""
         assert self.adaptive is not None
         self._check_noise(feats)
+        if getattr(feats, 'replaced', False):
+            raise ValueError(
+                "adaptive sampling behind modulation='replace' takes samples of one "
+                'pass, which share its noise, for independent ones, and stops too '
+                'early: set adaptive=None'
+            )
         batch_size = len(feats[0])
         images = torch.arange(batch_size, device=feats[0].device)
         counts = torch.zeros_like(images)

@@ -1,11 +1,11 @@
 """What a grid writes: one table of all configs, its notes, and every run as JSON."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from numbers import Real
-from typing import Any, TypeGuard
+from typing import Any
 
+from aib_mm.errors import is_number
 from aib_mm.experiments.grid.against import CONFIDENCE, difference_cell
 from aib_mm.experiments.grid.notes import Result, Run
 from aib_mm.experiments.report import Report
@@ -225,9 +225,3 @@ def seeds_cell(values: Sequence[Any], digits: int) -> str:
 def numbers(values: Iterable[Any]) -> list[float]:
     """Those of the values that are finite numbers."""
     return [value for value in values if is_number(value)]
-
-
-def is_number(value: Any) -> TypeGuard[float]:
-    """A number that is finite."""
-    is_real = isinstance(value, Real) and not isinstance(value, bool)
-    return is_real and math.isfinite(value)

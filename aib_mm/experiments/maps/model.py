@@ -22,7 +22,7 @@ from aib_mm.interpret.record.baselines import center_map, occlusion_map, random_
 from aib_mm.interpret.record.levels import combine_levels
 from aib_mm.interpret.record.source import ClassActivationSource, MapSource, read_source
 from aib_mm.interpret.result import levels_of
-from aib_mm.training.checkpoint_fit import check_fit
+from aib_mm.training.checkpoint_fit import check_fit, check_no_nan
 from aib_mm.training.checkpoint_keys import compare_keys, read_state_dict
 from aib_mm.utils.configs import hooks_of, model_settings, type_name
 from aib_mm.utils.files import file_sha256
@@ -134,7 +134,7 @@ class MapModel:
         elif source is not None:
             with source.record(self.model) as record:
                 scores = self.predict(inputs)
-            levels = levels_of(record, self.level, images=len(inputs))
+            levels = levels_of(source, record, self.level, images=len(inputs))
             maps = combine_levels(levels, self.level)[0].squeeze(1)
         else:
             scores = self.predict(inputs)
@@ -202,6 +202,7 @@ def trained_model(cfg: Config, checkpoint: str) -> BaseModel:
             f'{cfg.get("default_scope")!r}'
         )
     state_dict = read_state_dict(checkpoint)
+    check_no_nan(state_dict, checkpoint)
     with DefaultScope.overwrite_default_scope(SCOPE):
         model = MODELS.build(model_settings(cfg))
     check_fit(

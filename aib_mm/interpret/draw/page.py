@@ -4,6 +4,7 @@ Styles and the small script are in the file; pictures are where its cases say: i
 in files beside it, loaded when seen. It depends on no model and no host.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +25,7 @@ from aib_mm.interpret.draw.cases import (
 )
 from aib_mm.interpret.draw.truth import ClassRow
 from aib_mm.interpret.record.inputs import Failure
-from aib_mm.utils.files import write_atomically
+from aib_mm.utils.files import finite, write_atomically
 from aib_mm.utils.tables import Column, Table
 
 
@@ -136,8 +137,14 @@ def _template(labels: dict[str, Any]) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # A number that is none would stop the script, which reads JSON.
+    environment.policies['json.dumps_function'] = _dumps
     environment.globals.update(vars(pictures), **labels)
     return environment.get_template('page.html')
+
+
+def _dumps(content: Any, **settings: Any) -> str:
+    return json.dumps(finite(content), allow_nan=False, **settings)
 
 
 def _labels(cases: Sequence[Case], classes: Sequence[str]) -> dict[str, Any]:

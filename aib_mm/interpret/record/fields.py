@@ -21,6 +21,7 @@ from aib_mm.interpret.record.source import (
     AttentionSource,
     ClassActivationSource,
     Predictions,
+    merged,
     read_source,
 )
 from aib_mm.interpret.record.windows import Levels, Windows, slide_windows, whole_levels
@@ -127,6 +128,7 @@ class PredictionMapsHook(Hook):
                 self._warn('the model goes through it several times for one batch')
                 return
             levels += whole
+        levels = merged(self.source, levels)
         mean, std = combine_levels(levels, self.level)
         if len(mean) != len(output):
             self._warn(f'the model makes {len(output)} predictions of {len(mean)} maps')

@@ -112,7 +112,8 @@ def image_items(
     """
     items: list[Item] = []
     keeps = KeepsPixels(from_file)
-    if isinstance(images, str | Path | np.ndarray):
+    one = isinstance(images, str | Path | np.ndarray)
+    if one or not isinstance(images, Iterable):
         images = [images]
     for i, given in enumerate(images):
         if isinstance(given, np.ndarray):

@@ -110,7 +110,7 @@ class AttentionSource:
 
 
 class BitsSource(AttentionSource):
-    """The bits that each position lets through, of all levels together."""
+    """The bits that each position lets through, of all modules and levels together."""
 
     def __str__(self) -> str:
         return 'bits'
@@ -120,18 +120,17 @@ class BitsSource(AttentionSource):
         return 'bits let through'
 
     def maps(self, output: Any) -> Levels:
-        """One map, as ``combine_bits`` makes it.
+        """The maps of one module, of which ``merged`` takes the bits.
 
         Raises:
             InferenceError: the module reports none.
         """
-        bits = combine_bits(output.attention)
-        if bits is None:
+        if any(maps.nats is None for maps in output.attention):
             raise InferenceError(
                 'the attention does not say what it lets through: AIBAttention does '
                 "with modulation='replace' or prior_std"
             )
-        return (AttentionMaps.certain(bits),)
+        return output.attention
 
 
 @dataclass(frozen=True)
@@ -289,6 +288,12 @@ class _Scoring(nn.Module):
             raise _NothingPredictedError
         nothing = inputs.new_zeros(())
         return torch.stack([nothing if x is None else x for x in found]).unsqueeze(1)
+
+
+def merged(source: MapSource, levels: list[AttentionMaps]) -> list[AttentionMaps]:
+    """The levels of all modules as a source gives them; bits are summed to one map."""
+    bits = combine_bits(levels) if isinstance(source, BitsSource) else None
+    return levels if bits is None else [AttentionMaps.certain(bits)]
 
 
 def read_source(text: str) -> MapSource:
