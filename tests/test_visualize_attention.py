@@ -63,6 +63,17 @@ def test_a_folder_with_a_broken_image_is_finished(written, model, capsys) -> Non
     assert '4 of 4 images' in said.out
 
 
+def test_a_model_of_the_package_needs_its_name_alone(tmp_path: Path, capsys) -> None:
+    name = 'vgg16-narrow_aib_priced_digitscenes'
+    (photo,) = write_images(tmp_path, {'a.png': (32, 48)})
+    assert main([name, str(photo), '--out', str(tmp_path / 'out')]) == 0
+    found = json.loads((tmp_path / 'out/results.json').read_text())['images']
+    assert [row['name'] for row in found] == ['a.png']
+    assert main(['vgg.py', '--split', 'test', '--out', str(tmp_path / 'out')]) == 2
+    error = capsys.readouterr().err
+    assert 'give a checkpoint of vgg.py; without one go' in error and name in error
+
+
 def test_every_image_has_its_pictures_and_arrays(written) -> None:
     folder = written.out / 'below__b.jpg'
     names = {path.name for path in folder.iterdir()}

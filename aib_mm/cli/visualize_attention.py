@@ -25,8 +25,9 @@ def make_parser() -> argparse.ArgumentParser:
         'its model or, with --source, its features or Grad-CAM.',
     )
     add = parser.add_argument
-    add('config', help="config file, or 'mmpretrain::FOLDER/FILE.py'")
-    add('checkpoint', help='checkpoint file or address')
+    config = "config file, 'mmpretrain::FOLDER/FILE.py', or the name of a model that "
+    add('config', help=config + 'comes with the package, which needs no checkpoint')
+    add('checkpoint', nargs='?', help='checkpoint file or address')
     files = 'image files or folders'
     add('images', nargs='*', type=Path, metavar='IMAGE', help=files)
     add(

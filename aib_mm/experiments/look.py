@@ -21,6 +21,7 @@ from aib_mm.interpret.result import AttentionResult
 from aib_mm.training.checkpoint import CheckpointError
 from aib_mm.training.toolkits import toolkit_of
 from aib_mm.utils.libraries import MissingLibraryError
+from aib_mm.utils.shipped import shipped_model, shipped_models
 
 _LINES = 10  # of progress, where there is no terminal
 
@@ -32,6 +33,7 @@ def look(options: Namespace) -> int:
         UsageError: an option that does not fit the others, the config or the machine.
         CheckpointError: an unusable checkpoint, or one that lacks weights.
     """
+    _take_shipped(options)
     _check(options)
     begin = time.perf_counter()
     inferencer = _build(options)
@@ -73,6 +75,19 @@ def look(options: Namespace) -> int:
         reason = f'{failure.name} was left out: {failure.reason}'
         print(f'visualize_attention.py: {reason}', file=sys.stderr)
     return int(bool(writer.failures))
+
+
+def _take_shipped(options: Namespace) -> None:
+    """Behind the name of a model that comes with the package all words are images."""
+    if options.config in shipped_models():
+        images = [] if options.checkpoint is None else [Path(options.checkpoint)]
+        options.images = images + options.images
+        options.config, options.checkpoint = map(str, shipped_model(options.config))
+    elif options.checkpoint is None:
+        raise UsageError(
+            f'give a checkpoint of {options.config}; without one go the models that '
+            f'come with aib_mm: {", ".join(shipped_models())}'
+        )
 
 
 def _check(options: Namespace) -> None:
