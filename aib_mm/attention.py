@@ -438,8 +438,7 @@ def _mapped(levels: Sequence[Any], map_level: int | None) -> Sequence[Any]:
 
 
 def _level_channels(in_channels: int | Sequence[int], shared: bool) -> list[int]:
-    several = isinstance(in_channels, Sequence) and not isinstance(in_channels, str)
-    channels = list(in_channels) if several else [in_channels]
+    channels = list(in_channels) if isinstance(in_channels, Sequence) else [in_channels]
     if not channels:
         raise ValueError('in_channels must name at least one level, got []')
     for value in channels:

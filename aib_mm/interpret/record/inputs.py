@@ -112,8 +112,7 @@ def image_items(
     """
     items: list[Item] = []
     keeps = KeepsPixels(from_file)
-    one = isinstance(images, str | Path | np.ndarray)
-    if one or not isinstance(images, Iterable):
+    if isinstance(images, str | Path | np.ndarray) or not isinstance(images, Iterable):
         images = [images]
     for i, given in enumerate(images):
         if isinstance(given, np.ndarray):
