@@ -146,6 +146,9 @@ class ReplaceModulation(Modulation):
     "Restricting the flow: information bottlenecks for attribution" (ICLR 2020), who put
     such noise on trained networks to explain them; ``docs/method.md`` has the bound.
 
+    A channel that never varied in training has the std 1e-5: if it wakes at test, its
+    nats are very many.
+
     Args:
         channels: C.
         momentum: weight of a batch in the running statistics.

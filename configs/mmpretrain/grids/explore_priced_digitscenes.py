@@ -36,6 +36,7 @@ rows = [
             [
                 'model.neck.quantizer.type=VQAnchorQuantizer',
                 'model.neck.quantizer.num_anchors=20',
+                'model.neck.quantizer.value_range=[0.0,0.999]',
             ],
         ),
         (
