@@ -120,7 +120,7 @@ class AttentionInferencer(BaseInferencer):
         self.model_seconds = 0.0
         if checkpoint is None:
             if isinstance(config, Config):
-                raise ValueError('a Config needs a checkpoint, got None')
+                raise ValueError('a Config needs a checkpoint, the path of its weights')
             config, checkpoint = shipped_model(str(config))
         if isinstance(config, str | Path):
             config = Config.fromfile(config_path(config))
@@ -301,7 +301,7 @@ class AttentionInferencer(BaseInferencer):
             torch.cuda.synchronize()
         self.model_seconds += time.perf_counter() - begin
         windows = slide_windows(self.model, tuple(data['inputs'].shape[-2:]))
-        levels = levels_of(self.source, record, self.level, windows, len(batch))
+        levels, level = levels_of(self.source, record, self.level, windows, len(batch))
         information = information_of_images(rows, len(batch), windows)
         for i, one in enumerate(batch):
             prediction = predictions[i]
@@ -320,7 +320,7 @@ class AttentionInferencer(BaseInferencer):
                 outcome,
                 tuple(of_image(maps, i) for maps in levels),
                 information[i],
-                self.level,
+                level,
                 frame,
                 str(self.source),
                 self.source.words,
@@ -355,7 +355,7 @@ class AttentionInferencer(BaseInferencer):
         assert checkpoint is not None
         self.source.modules(model)
         state_dict = checkpoint.get('state_dict', checkpoint)
-        check_no_nan(state_dict, self._checkpoint)
+        check_no_nan(model, state_dict, self._checkpoint)
         check_fit(
             compare_keys(model, state_dict),
             model,

@@ -10,6 +10,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -196,7 +197,7 @@ class AIBAttention(AttentionModule):
         check_count('test_samples', test_samples, 0)
         if sample_chunk is not None:
             check_count('sample_chunk', sample_chunk, 1)
-        if map_level is not None and not isinstance(map_level, int):
+        if map_level is not None and not isinstance(map_level, Integral):
             raise ValueError(f'map_level must be None or an index, got {map_level!r}')
         _check_nats(modulation, prior_std, noise)
         self.train_samples = train_samples

@@ -279,10 +279,11 @@ class AttendedFeatures(WithAttention):
         return ExpectedFeatures(self if self._expected is None else self._expected)
 
     @property
-    def replaced(self) -> bool:
-        """Whether the modulation put noise of its own on the features."""
+    def shares_noise(self) -> bool:
+        """Whether there are several samples, under noise of the modulation's own."""
         source = self._source
-        return source is not None and source.modulator.modulations[0].is_random
+        random = source is not None and source.modulator.modulations[0].is_random
+        return random and self.num_samples > 1
 
     @property
     def losses(self) -> dict[str, Tensor]:

@@ -81,8 +81,12 @@ class AIBLossHook(_ForwardObserver):
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
         model = unwrapped(runner.model)
-        for name, module in attention_modules(runner.model).items():
-            _refuse_checkpointing(model, name)
+        modules = attention_modules(runner.model)
+        for name, module in modules.items():
+            quantizes = getattr(module, 'quantizer', None) is not None
+            if quantizes or self.neck_loss.attention_price > 0:
+                _refuse_checkpointing(model, name)
+        for module in modules.values():
             self._handles.append(module.register_forward_hook(self._keep))
         self._handles.append(model.register_forward_pre_hook(self._clear))
         self._handles.append(model.register_forward_hook(self._add))
@@ -101,9 +105,10 @@ class AIBLossHook(_ForwardObserver):
             return output
         for features in attended:
             self.neck_loss.check_neck(features)
-            # A head of aib_mm may have taken them already.
-            taken = take_losses(features)
-            self.neck_loss.check_taken(taken)
+        # A head of aib_mm may have taken them already.
+        found = [take_losses(features) for features in attended]
+        self.neck_loss.check_taken(found)
+        for taken in found:
             for name, value in self.neck_loss(taken).items():
                 share = value if 'loss' in name else value / len(attended)
                 output[name] = output.get(name, 0) + share

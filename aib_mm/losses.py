@@ -17,6 +17,7 @@ from aib_mm.features import AttendedFeatures
 from aib_mm.registry import build_part
 
 UNITS = {'nats': 1.0, 'bits': 1.0 / math.log(2.0)}
+_SAID = 'aib_mm: price_end is late'  # of the Runner's message hub
 KL_STDS = ('sampling', 'exponential')
 
 
@@ -98,11 +99,14 @@ class NeckLoss:
         The count is the Runner's own, so that a resumed training goes on where it was.
         """
         hub = MessageHub.get_current_instance()
-        step, last = hub.get_info('iter'), hub.get_info('max_iters')
-        if step == 0 and self.attention_price and last and self.price_end > last:
+        step, count = hub.get_info('iter'), hub.get_info('max_iters')
+        late = self.attention_price > 0 and 0 < (count or 0) <= self.price_end
+        if late and not hub.get_info(_SAID):
+            hub.update_info(_SAID, True, resumed=False)
             print_log(
-                f'price_end={self.price_end} is behind the last iteration, {last}, so '
-                f'that attention_price={self.attention_price} is never whole',
+                f'attention_price={self.attention_price} is never whole: the training '
+                f'has {count} iterations, and price_end={self.price_end}; set it to '
+                f'{count // 2}, say',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -135,13 +139,15 @@ class NeckLoss:
                 "type='AIBAttention'), or leave attention_price out"
             )
 
-    def check_taken(self, taken: Mapping[str, Tensor]) -> None:
-        """Refuse a price on a map whose losses another head has taken.
+    def check_taken(self, found: Sequence[Mapping[str, Tensor]]) -> None:
+        """Refuse a price on maps whose losses other heads have taken, all of them.
 
         Raises:
             ValueError: names the remedy.
         """
-        if self.attention_price > 0 and 'map_nats' not in taken:
+        if not found or any('map_nats' in taken for taken in found):
+            return
+        if self.attention_price > 0:
             raise ValueError(
                 f'attention_price={self.attention_price} of AIBLossHook would do '
                 'nothing, since a head of aib_mm takes the losses of the neck: give '

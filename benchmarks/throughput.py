@@ -21,7 +21,7 @@ from torch import multiprocessing as mp
 from torch.utils import benchmark
 
 from aib_mm.diagnosis.configs import load_config
-from aib_mm.experiments.cost.model import Subject
+from aib_mm.experiments.cost.model import CostModel
 from aib_mm.experiments.provenance import machine_line
 
 
@@ -51,7 +51,7 @@ def work(
     )
     cfg = load_config(args.config, args.cfg_options)
     device = 'cuda' if on_gpu else 'cpu'
-    subject = Subject(cfg, tuple(args.size), args.batch, device)
+    subject = CostModel(cfg, tuple(args.size), args.batch, device)
     if processes > 1:
         subject.model = MMDistributedDataParallel(
             subject.model,

@@ -178,6 +178,8 @@ def test_weights_of_a_training_that_diverged_are_refused(
     assert re.search(message, capsys.readouterr().err)
     with pytest.raises(CheckpointError, match=message):
         AttentionInferencer(CONFIG, broken)
+    aside = save(place, {**weights(), 'aux.weight': torch.full((2,), math.nan)})
+    assert test_program.main([str(CONFIG), aside]) == 0  # it is not of the model
 
 
 @pytest.mark.usefixtures('mmpretrain_scope')  # whatever the test before left

@@ -196,6 +196,14 @@ def test_a_file_that_is_no_config(tmp_path: Path) -> None:
             r'head\.fc, Linear\(in_features=16, .* gets \(2, 16, 28, 28\)',
             "pool before it: post_neck=dict(type='GlobalAveragePooling')",
         ),
+        (
+            dict(
+                neck="type='mmdet.FPN', in_channels=[16], out_channels=16, num_outs=1",
+                head="type='LinearClsHead', num_classes=3, in_channels=16",
+            ),
+            r'head\.fc, ',
+            "pool before it: neck=dict(type='GlobalAveragePooling')",
+        ),
     ],
 )
 def test_a_model_that_builds_and_does_not_run(
@@ -226,12 +234,13 @@ def test_the_same_models_set_right_run(backbone: str, tmp_path: Path) -> None:
     assert main(['doctor', str(attended(tmp_path, backbone))]) == 0
 
 
-@pytest.mark.parametrize('imports', ['', "custom_imports = dict(imports=['aib_mm'])\n"])
+@pytest.mark.parametrize('imports', ['', "['aib_mm']", "'aib_mm.attention'"])
 def test_parts_that_other_programs_would_not_find_are_noted(
     imports: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = attended(tmp_path)
-    path.write_text(imports + path.read_text())
+    if imports:
+        path.write_text(f'custom_imports = dict(imports={imports})\n{path.read_text()}')
     assert main(['doctor', str(path)]) == 0
     noted = '[note]   ' + f'{path} does not import aib_mm' in capsys.readouterr().out
     assert noted == (not imports)

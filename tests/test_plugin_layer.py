@@ -129,6 +129,7 @@ def test_checkpointed_blocks_train() -> None:
 
 @pytest.mark.parametrize('plugin', [dict(quantizer=QT), dict(modulation='replace')])
 def test_blocks_whose_losses_come_too_late_are_refused(plugin: dict) -> None:
+    train_step(Detector(backbone(plugin={}, with_cp=True)), AIBLossHook())  # no losses
     model = Detector(backbone(plugin=plugin, with_cp=True))
     message = r'with_cp=True of backbone .*layer3\.0.* set with_cp=False there'
     with pytest.raises(ValueError, match=message):
@@ -140,10 +141,14 @@ def test_bits_are_those_of_all_layers_together() -> None:
     images, source = torch.randn(2, 3, 64, 64), BitsSource()
     with record_attention(plain) as record, torch.no_grad():
         plain(images)
-    (bits,) = levels_of(source, record, 'mean')
+    (bits,), level = levels_of(source, record, 'mean')
     nats = [passes[0][0].nats.sum(dim=(1, 2, 3)) for passes in record.values()]
     assert len(nats) == BLOCKS
     expected = torch.stack(nats).sum(dim=0) / math.log(2)
+    torch.testing.assert_close(bits.mean.sum(dim=(1, 2, 3)), expected)
+    (bits,), level = levels_of(source, record, 1)
+    assert level == 'mean'
+    expected = nats[1] / math.log(2)
     torch.testing.assert_close(bits.mean.sum(dim=(1, 2, 3)), expected)
 
 

@@ -272,12 +272,14 @@ def test_a_price_that_the_training_never_reaches_is_said_once(hub, monkeypatch) 
     said: list[str] = []
     monkeypatch.setattr('aib_mm.losses.print_log', lambda text, **_: said.append(text))
     hub.update_info('max_iters', 20)
+    NeckLoss(attention_price=2.0, price_end=19).price()
     loss = NeckLoss(attention_price=2.0, price_begin=5, price_end=30)
     for step in range(3):
         hub.update_info('iter', step)
         loss.price()
+        loss.price()  # of another level
     (text,) = said
-    assert text.startswith('price_end=30 is behind the last iteration, 20, so that')
+    assert text.endswith('20 iterations, and price_end=30; set it to 10, say')
 
 
 def test_a_price_adds_no_key_to_a_checkpoint() -> None:
@@ -377,6 +379,18 @@ def test_the_hook_refuses_a_price_where_a_head_takes_the_losses() -> None:
     hook.before_train(SimpleNamespace(model=model))
     with pytest.raises(ValueError, match=r'price=0\.5 of AIBLossHook.*its aib_loss'):
         model(features()[0])
+
+
+def test_the_hook_prices_what_is_left_of_several_attentions() -> None:
+    model = Foreign()
+    model.other = AIBAttention(CHANNELS, prior_std=0.2)
+    model.neck.register_forward_hook(lambda *a: a[2].take_losses() and None)
+    model.forward = lambda x: dict(
+        loss=model.neck((x,))[0].mean() + model.other((x,))[0].mean()
+    )
+    hook = AIBLossHook(attention_price=0.5)
+    hook.before_train(SimpleNamespace(model=model))
+    assert model(features()[0])['loss_price'] > 0
 
 
 def test_the_hook_averages_the_nats_of_several_necks() -> None:

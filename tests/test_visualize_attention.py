@@ -69,6 +69,8 @@ def test_a_model_of_the_package_needs_its_name_alone(tmp_path: Path, capsys) -> 
     assert main([name, str(photo), '--out', str(tmp_path / 'out')]) == 0
     found = json.loads((tmp_path / 'out/results.json').read_text())['images']
     assert [row['name'] for row in found] == ['a.png']
+    assert main([name[:-1], str(photo), '--out', str(tmp_path / 'out')]) == 2
+    assert f"does not exist; did you mean '{name}'?" in capsys.readouterr().err
     assert main(['vgg.py', '--split', 'test', '--out', str(tmp_path / 'out')]) == 2
     error = capsys.readouterr().err
     assert 'give a checkpoint of vgg.py; without one go' in error and name in error

@@ -22,6 +22,7 @@ from aib_mm.diagnosis.check import check_config
 from aib_mm.diagnosis.parts import part_problems
 from aib_mm.diagnosis.step import NotTried, run_step, step_problem
 from aib_mm.errors import first_few
+from aib_mm.utils.configs import walk
 from aib_mm.version import __version__
 
 PYTHONS = ((3, 10), (3, 12))
@@ -168,9 +169,12 @@ def _check_imports(path: str, cfg: Config, model: nn.Module) -> list[Finding]:
     """Whether the hosts' own programs, which import what a config says, find parts."""
     own = [type(m) for m in model.modules() if type(m).__module__.startswith('aib_mm.')]
     imports = (cfg.get('custom_imports') or {}).get('imports') or []
-    if not own or any(name.partition('.')[0] == 'aib_mm' for name in imports):
+    imports = [imports] if isinstance(imports, str) else imports
+    lazy = any(at.endswith('type') and inspect.isclass(v) for at, v in walk(cfg.model))
+    known = lazy or any(name.partition('.')[0] == 'aib_mm' for name in imports)
+    if known or not own:
         return []
-    text = f"{path} does not import aib_mm: mim and the hosts' own programs will not "
+    text = f"{path} does not import aib_mm: mim and the hosts' own programs may not "
     text += f'find {own[0].__name__}; the programs of tools/ do'
     return [Finding('note', text, "custom_imports = dict(imports=['aib_mm'])")]
 

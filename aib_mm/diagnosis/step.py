@@ -15,6 +15,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import HOOKS, DefaultScope
 from torch import Tensor, nn
 
+from aib_mm.attention import AIBAttention
 from aib_mm.errors import describe
 from aib_mm.hosts import HOST_PARTS
 from aib_mm.utils.configs import hooks_of, type_name, walk
@@ -211,9 +212,9 @@ def step_problem(error: Exception, model: nn.Module) -> tuple[str, str]:
     found = x.shape[-1 if flat else 1]
     if wanted in (None, found):
         return problem, ''
-    if flat and x.dim() == 4:  # (B, C, H, W) of a neck that took the pooling's place
-        return problem, (
-            "pool before it: post_neck=dict(type='GlobalAveragePooling') of "
-            "neck=dict(type='AIBAttention')"
-        )
+    if flat and x.dim() == 4 and x.shape[1] == wanted:  # a map that nothing pooled
+        pooling = "dict(type='GlobalAveragePooling')"
+        if any(isinstance(m, AIBAttention) for m in model.modules()):
+            return problem, f'pool before it: post_neck={pooling} of the AIBAttention'
+        return problem, f'pool before it: neck={pooling}'
     return problem, f'make {wanted} there {found}, or what comes before it {wanted}'

@@ -12,7 +12,7 @@ import torch
 from aib_mm.apis import AttentionInferencer, InferenceError
 from aib_mm.diagnosis.configs import load_config
 from aib_mm.diagnosis.explain import explained
-from aib_mm.errors import UsageError
+from aib_mm.errors import UsageError, did_you_mean
 from aib_mm.experiments.progress import make_console, make_progress, say
 from aib_mm.interpret.draw.sheet import draw_sheet
 from aib_mm.interpret.draw.writer import PAGE
@@ -83,7 +83,12 @@ def _take_shipped(options: Namespace) -> None:
         images = [] if options.checkpoint is None else [Path(options.checkpoint)]
         options.images = images + options.images
         options.config, options.checkpoint = map(str, shipped_model(options.config))
-    elif options.checkpoint is None:
+        return
+    found = '::' in options.config or Path(options.config).is_file()
+    hint = '' if found else did_you_mean(options.config, shipped_models())
+    if hint:
+        raise UsageError(f'config {options.config} does not exist; {hint}')
+    if options.checkpoint is None:
         raise UsageError(
             f'give a checkpoint of {options.config}; without one go the models that '
             f'come with aib_mm: {", ".join(shipped_models())}'

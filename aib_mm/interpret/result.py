@@ -276,8 +276,8 @@ def levels_of(
     level: str | int,
     windows: Windows | None = None,
     images: int | None = None,
-) -> list[AttentionMaps]:
-    """The levels of all that a source has in the model, in its order.
+) -> tuple[list[AttentionMaps], str | int]:
+    """What ``combine_levels`` takes: the levels of a source, in the model's order.
 
     Args:
         source: source of the maps.
@@ -307,13 +307,12 @@ def levels_of(
                 'that gives a map of each image, in the backbone or the neck'
             )
         levels += whole
-    levels = merged(source, levels)
     if isinstance(level, int) and level >= len(levels):
         raise InferenceError(
             f'level must be less than {len(levels)}, the number of levels that have '
             f'maps, got {level}'
         )
-    return levels
+    return merged(source, levels, level)
 
 
 def of_image(maps: AttentionMaps, i: int) -> AttentionMaps:

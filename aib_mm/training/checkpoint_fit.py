@@ -46,7 +46,7 @@ class CheckpointFitHook(Hook):
         if isinstance(model, BaseTTAModel):
             model = model.module
         state_dict = checkpoint.get('state_dict', checkpoint)
-        check_no_nan(state_dict, self.checkpoint)
+        check_no_nan(model, state_dict, self.checkpoint)
         check_fit(
             compare_keys(model, state_dict),
             model,
@@ -56,18 +56,19 @@ class CheckpointFitHook(Hook):
         )
 
 
-def check_no_nan(state_dict: Mapping[str, Any], checkpoint: str) -> None:
+def check_no_nan(
+    model: nn.Module, state_dict: Mapping[str, Any], checkpoint: str
+) -> None:
     """Refuse the weights of a training that diverged.
 
     Raises:
         CheckpointError: names some of them.
     """
     broken = [
-        key
-        for key, value in state_dict.items()
-        if isinstance(value, Tensor)
-        and value.is_floating_point()
-        and value.float().isnan().any()  # of float8 too
+        name
+        for name, _ in model.named_parameters()
+        # Of float8 too, which has no isnan.
+        if name in state_dict and state_dict[name].float().isnan().any()
     ]
     if broken:
         raise CheckpointError(

@@ -18,7 +18,7 @@ import torch
 from mmengine.optim import AmpOptimWrapper
 
 from aib_mm.diagnosis.configs import load_config
-from aib_mm.experiments.cost.model import Subject
+from aib_mm.experiments.cost.model import CostModel
 from aib_mm.experiments.cost.timing import timed
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -48,7 +48,7 @@ def modes_of(task: str, device: str) -> list[str]:
     return ['float32', *half, *['compiled'] * (task in COMPILED)]
 
 
-def measure(subject: Subject, mode: str, rounds: int) -> dict[str, Any]:
+def measure(subject: CostModel, mode: str, rounds: int) -> dict[str, Any]:
     """Images a second of the training step in a mode, and its loss."""
     plain = subject.wrapper
     context: AbstractContextManager = nullcontext()
@@ -77,7 +77,9 @@ def results(tiny: bool, skip: list[str], device: str) -> Iterator[dict[str, Any]
     for task, (config, size, batch) in (TINY if tiny else FULL).items():
         if task in skip:
             continue
-        subject = Subject(load_config(str(CONFIGS / config), None), size, batch, device)
+        subject = CostModel(
+            load_config(str(CONFIGS / config), None), size, batch, device
+        )
         for mode in modes_of(task, device):
             record: dict[str, Any] = dict(model=Path(config).stem, mode=mode)
             try:

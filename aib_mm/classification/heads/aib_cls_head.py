@@ -186,7 +186,7 @@ class AIBClsHead(OneClassHead):
         """Values of ``_summarized``, from only the samples that each image needs."""
         assert self.adaptive is not None
         self._check_noise(feats)
-        if getattr(feats, 'replaced', False):
+        if getattr(feats, 'shares_noise', False):
             raise ValueError(
                 "adaptive sampling behind modulation='replace' takes samples of one "
                 'pass, which share its noise, for independent ones, and stops too '

@@ -134,8 +134,8 @@ class MapModel:
         elif source is not None:
             with source.record(self.model) as record:
                 scores = self.predict(inputs)
-            levels = levels_of(source, record, self.level, images=len(inputs))
-            maps = combine_levels(levels, self.level)[0].squeeze(1)
+            found = levels_of(source, record, self.level, images=len(inputs))
+            maps = combine_levels(*found)[0].squeeze(1)
         else:
             scores = self.predict(inputs)
             maps = self._made(name, inputs, scores.argmax(dim=1), indices)
@@ -202,9 +202,9 @@ def trained_model(cfg: Config, checkpoint: str) -> BaseModel:
             f'{cfg.get("default_scope")!r}'
         )
     state_dict = read_state_dict(checkpoint)
-    check_no_nan(state_dict, checkpoint)
     with DefaultScope.overwrite_default_scope(SCOPE):
         model = MODELS.build(model_settings(cfg))
+    check_no_nan(model, state_dict, checkpoint)
     check_fit(
         compare_keys(model, state_dict),
         model,

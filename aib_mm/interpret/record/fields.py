@@ -128,12 +128,12 @@ class PredictionMapsHook(Hook):
                 self._warn('the model goes through it several times for one batch')
                 return
             levels += whole
-        levels = merged(self.source, levels)
-        mean, std = combine_levels(levels, self.level)
+        levels, level = merged(self.source, levels, self.level)
+        mean, std = combine_levels(levels, level)
         if len(mean) != len(output):
             self._warn(f'the model makes {len(output)} predictions of {len(mean)} maps')
             return
-        bits = combine_bits(levels, self.level)
+        bits = combine_bits(levels, level)
         self.use(output, mean.detach(), std.detach(), bits)
 
     def _warn(self, reason: str) -> None:

@@ -290,10 +290,18 @@ class _Scoring(nn.Module):
         return torch.stack([nothing if x is None else x for x in found]).unsqueeze(1)
 
 
-def merged(source: MapSource, levels: list[AttentionMaps]) -> list[AttentionMaps]:
-    """The levels of all modules as a source gives them; bits are summed to one map."""
-    bits = combine_bits(levels) if isinstance(source, BitsSource) else None
-    return levels if bits is None else [AttentionMaps.certain(bits)]
+def merged(
+    source: MapSource, levels: list[AttentionMaps], level: str | int
+) -> tuple[list[AttentionMaps], str | int]:
+    """What ``combine_levels`` takes of a source; bits are summed to one map before.
+
+    Args:
+        source: source of the maps.
+        levels: the levels of all its modules, in the model's order.
+        level: choice among them.
+    """
+    bits = combine_bits(levels, level) if isinstance(source, BitsSource) else None
+    return (levels, level) if bits is None else ([AttentionMaps.certain(bits)], 'mean')
 
 
 def read_source(text: str) -> MapSource:
