@@ -165,3 +165,15 @@ def test_impossible_arguments(change: dict, message: str) -> None:
 def test_a_layer_that_cannot_be_made_stochastic() -> None:
     with pytest.raises(ValueError, match=r'must be a ConvModule .* got Conv2d'):
         GaussianConv(nn.Conv2d(2, 2, 1))
+
+
+@pytest.mark.parametrize('name', ['', 'fpn_bottlenek'])
+def test_a_last_layer_that_the_head_lacks_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AIBDecodeHead, 'last_layer', name)
+    settings = dict(in_channels=[4] * 4, in_index=[0, 1, 2, 3], channels=4)
+    message = rf"AIBDecodeHead\.last_layer must be one of .*got '{name}'"
+    with pytest.raises(ValueError, match=message) as error:
+        AIBDecodeHead(**settings, num_classes=2, aib_loss=None)
+    assert ("did you mean 'fpn_bottleneck'?" in str(error.value)) == bool(name)

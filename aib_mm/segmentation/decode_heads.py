@@ -63,7 +63,7 @@ class GaussianDecodeHead(BaseDecodeHead):
             be made stochastic, or a discriminator of another width.
     """
 
-    last_layer: str
+    last_layer: str = ''
     vanilla_lacks = ('aib_loss',)
 
     def __init__(
@@ -86,6 +86,8 @@ class GaussianDecodeHead(BaseDecodeHead):
         self.test_samples = test_samples
         self.average = average
         holder, _, name = self.last_layer.rpartition('.')
+        layers = [place for place, _ in self.named_modules() if place]
+        choose(f'{type(self).__name__}.last_layer', self.last_layer, layers)
         layer = self.get_submodule(self.last_layer)
         # The host's forward then ends with what that layer would see.
         setattr(self.get_submodule(holder), name, nn.Identity())

@@ -43,7 +43,8 @@ class GaussianConv(GaussianLayer):
         if not isinstance(layer, ConvModule) or layer.order[-1] != 'act':
             raise ValueError(
                 'the last layer before conv_seg must be a ConvModule that ends with '
-                f'its activation, got {layer}: set last_layer to the name of such a one'
+                f'its activation, got {type(layer).__name__}: set last_layer to the '
+                'name of such a one'
             )
         if layer.in_channels % std_groups or layer.out_channels % std_groups:
             raise ValueError(
