@@ -9,6 +9,8 @@ _base_ = [
 ]
 
 model = dict(
+    # Its positions are learnt for one size, to which photos of other shapes are padded.
+    data_preprocessor=dict(test_cfg=dict(size=(64, 64))),
     neck=dict(
         modulation='replace',
         # A score sees what surrounds its position.

@@ -10,8 +10,7 @@ norm_cfg = dict(type='BN')
 class_weight = [0.5] + [10.0] * 10
 
 model = dict(
-    # Its positions are learnt for one size: other shapes are padded to it.
-    data_preprocessor=dict(size=(64, 64), test_cfg=dict(size=(64, 64))),
+    data_preprocessor=dict(size=(64, 64)),
     backbone=dict(
         img_size=(64, 64),
         patch_size=4,
