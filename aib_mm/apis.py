@@ -196,7 +196,7 @@ class AttentionInferencer(BaseInferencer):
                 f'{self.cfg.filename or "the config"} has no {split}_dataloader: add '
                 'one, or take another split'
             )
-        dataset = copy.deepcopy(innermost_dataset(loader.dataset))
+        dataset = innermost_dataset(loader.dataset)
         dataset.pipeline = innermost_dataset(self.cfg.test_dataloader.dataset).pipeline
         dataset.test_mode = True
         with DefaultScope.overwrite_default_scope(self.scope):
