@@ -268,6 +268,7 @@ class AIBAttention(AttentionModule):
             source=source,
             num_samples=num_samples,
             samples=samples,
+            expected=summary if self._map_samples == 0 else None,
             noisy=self.noise is not None,
             sample_chunk=None if self.training else self.sample_chunk,
         )

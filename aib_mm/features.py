@@ -121,8 +121,8 @@ class Source:
     quantizer: VQAnchorQuantizer | None = None
 
     @property
-    def counts(self) -> bool:
-        """Whether a ``post_neck`` in training counts all that it is shown."""
+    def norms_count(self) -> bool:
+        """Whether batch norms of a ``post_neck`` count all that they are shown."""
         modulator = self.modulator
         return modulator.post_neck is not None and modulator.modulations[0].training
 
@@ -171,6 +171,7 @@ class AttendedFeatures(WithAttention):
         source: what samples are computed from; None where ``maps`` are all there is.
         num_samples: L, which is L_a, times the noise's L_z if there is noise.
         samples: features per level ``(L·B, C, H, W)``, where they are known already.
+        expected: features under the mean attention, where they are known already.
         noisy: whether the neck puts noise on the features.
         sample_chunk: how many attention maps ``draw`` takes at a time; None is all.
 
@@ -197,6 +198,7 @@ class AttendedFeatures(WithAttention):
         source: Source | None = None,
         num_samples: int = 1,
         samples: Maps | None = None,
+        expected: Maps | None = None,
         noisy: bool = False,
         sample_chunk: int | None = None,
     ) -> 'AttendedFeatures':
@@ -207,7 +209,7 @@ class AttendedFeatures(WithAttention):
         self._source = source
         one = num_samples == 1 and not issubclass(cls, AveragedFeatures)
         self._samples = tuple(self) if one else samples
-        self._expected = None
+        self._expected = expected
         self._guarded = False
         self._sample_chunk = sample_chunk
         return self
@@ -265,11 +267,12 @@ class AttendedFeatures(WithAttention):
         """Features under the mean attention per level, ``(B, C, H, W)``, noiseless.
 
         Computed when asked for. A head's ``mode='tensor'`` reads it, so that counting
-        operations and exporting see one pass, whose result is not random. In training
-        behind a ``post_neck`` it is the tuple itself: batch norms there count once.
+        operations and exporting see one pass (a ``post_neck`` one more, unless
+        ``test_samples`` is 0), whose result is not random. In training behind a
+        ``post_neck`` it is the tuple itself: batch norms there count once.
         """
         source = self._source
-        if self._expected is None and source is not None and not source.counts:
+        if self._expected is None and source is not None and not source.norms_count:
             means = [maps.mean for maps in self.attention]
             with self._same_grad_mode():
                 if source.quantizer is not None:
@@ -310,7 +313,8 @@ class AttendedFeatures(WithAttention):
         """
         self._guarded = True
         self._guard(self)
-        self._guard(self._samples or ())
+        if self.num_samples > 1:
+            self._guard(self._samples or ())
 
     def _guard(self, maps: Iterable[Tensor]) -> None:
         if torch.compiler.is_compiling():  # which cannot trace a hook that raises

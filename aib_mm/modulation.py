@@ -175,15 +175,12 @@ class ReplaceModulation(Modulation):
         Several processes look together, at all their images: with statistics of its own
         each would train another model, of which a checkpoint keeps one.
         """
-        found = _batch_statistics(gaussian.at_least_float32(x))
-        if found is None:
-            return
-        mean, std = found
+        mean, std, seen = _batch_statistics(gaussian.at_least_float32(x))
         # The first batch counts whole: no iteration sees statistics of no data.
-        weight = torch.where(self.batches == 0, 1.0, self.momentum)
+        weight = torch.where(self.batches == 0, 1.0, self.momentum) * seen
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
         self.running_std.lerp_(std.to(self.running_std.dtype), weight)
-        self.batches.add_(1)
+        self.batches.add_(seen)
 
     def forward(self, x: Tensor, a: Tensor) -> Tensor:
         """``(N, C, H, W)`` and ``(N, 1, H, W)`` to ``(N, C, H, W)``, with noise."""
@@ -201,9 +198,10 @@ class ReplaceModulation(Modulation):
         ``KL[N(a·x̂, (1 - a)²) ‖ N(0, 1)]``, averaged over the channels.
         """
         a = self._score(a)
-        passed = a * (x.to(a.dtype) - self._mean(a.dtype)) / self._std(a.dtype)
-        kl = gaussian.kl_elements(passed, (1 - a).expand_as(passed))
-        return kl.mean(dim=-3, keepdim=True)
+        scaled = (x.to(a.dtype) - self._mean(a.dtype)) / self._std(a.dtype)
+        # Channels enter by their mean square alone: no map has to be as large as they.
+        power = scaled.square().mean(dim=-3, keepdim=True)
+        return 0.5 * (a.square() * power + (1 - a).square() - 1) - (1 - a).log()
 
     def _kept(self, x: Tensor, a: Tensor) -> Tensor:
         a = self._score(a)
@@ -222,10 +220,11 @@ class ReplaceModulation(Modulation):
         return self.running_std.to(dtype).clamp_min(1e-5)[:, None, None]
 
 
-def _batch_statistics(x: Tensor) -> tuple[Tensor, Tensor] | None:
+def _batch_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and std of each channel over the images of all processes, ``(C,)``.
 
-    None where no process has an image.
+    The last says whether any process has an image: on the device, as all is, so that
+    no process waits for its GPU.
     """
     count = x.numel() // x.shape[1]
     if count:
@@ -233,16 +232,14 @@ def _batch_statistics(x: Tensor) -> tuple[Tensor, Tensor] | None:
     else:
         std = mean = x.new_zeros(x.shape[1])
     if get_world_size() == 1:
-        return (mean, std) if count else None
+        return mean, std, mean.new_full((), count > 0, dtype=torch.bool)
     # Double precision: the square of a mean is taken off again.
     mean, std = mean.double(), std.double()
     moments = torch.cat([mean, mean.square() + std.square(), mean.new_ones(1)])
     sums = count * moments
     all_reduce(sums)
-    if not sums[-1]:
-        return None
-    mean, square = (sums[:-1] / sums[-1]).chunk(2)
-    return mean, (square - mean.square()).clamp_min(0).sqrt()
+    mean, square = (sums[:-1] / sums[-1].clamp_min(1)).chunk(2)
+    return mean, (square - mean.square()).clamp_min(0).sqrt(), sums[-1] > 0
 
 
 REPLACE = 'replace'

@@ -111,7 +111,9 @@ def boxes_mask(boxes: Tensor, size: Sequence[int]) -> Tensor:
         size: H and W.
     """
     boxes = boxes.to(torch.float64)
-    rows, columns = (torch.arange(n, dtype=torch.float64) + 0.5 for n in size)
+    rows, columns = (
+        torch.arange(n, dtype=boxes.dtype, device=boxes.device) + 0.5 for n in size
+    )
     in_columns = (columns >= boxes[:, 0:1]) & (columns < boxes[:, 2:3])
     in_rows = (rows >= boxes[:, 1:2]) & (rows < boxes[:, 3:4])
     # How many boxes hold a pixel, without a map for each box.

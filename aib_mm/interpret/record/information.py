@@ -57,6 +57,11 @@ class Information:
         """Bits of the image: the sum over positions or regions."""
         return self.bits.double().sum().item()
 
+    def cpu(self) -> 'Information':
+        """The same on the CPU, with nothing of the batch that it is of."""
+        rois = None if self.rois is None else self.rois.cpu()
+        return Information(self.bits.clone().cpu(), rois)
+
     @property
     def positions(self) -> int:
         """Number of latents of the image: pixels, regions, or one."""
@@ -108,8 +113,8 @@ def information_of_images(
 ) -> list[Information | None]:
     """What the latents of one prediction of a batch tell of each of its images.
 
-    Several latents of a region (its class and its box, or those of a cascade's stages)
-    or of an image are summed.
+    Several latents of a region (its class and its box) or of an image are summed. The
+    regions of a cascade are those of all its stages.
 
     Args:
         rows: latents in the order of drawing.
@@ -156,14 +161,15 @@ def _sum(rows: Sequence[LatentRows], batch_size: int) -> list[Information]:
     if rows[0].rois is None:
         means = [_mean_of_images(parts, batch_size) for parts in sources]
         return [Information(one) for one in _total(means)]
-    # All samples share the regions, in one order; the first part has some of them.
-    rois = rows[0].rois
-    samples = 1 + int(rois[:, 0].max()) // batch_size if len(rois) else 1
-    boxes = rois[: len(rois) // samples]
-    latents = [torch.cat([part.bits for part in parts]) for parts in sources]
-    if len(boxes):
-        latents = [bits.view(-1, len(boxes)).mean(dim=0) for bits in latents]
-    per_roi = _total(latents)
+    stages: list[tuple[Tensor, list[Tensor]]] = []
+    for parts in sources:
+        boxes, bits = _mean_of_rois(parts, batch_size)
+        # Each stage of a cascade has boxes of its own, perhaps of fewer proposals.
+        if not stages or not torch.equal(stages[-1][0], boxes):
+            stages.append((boxes, []))
+        stages[-1][1].append(bits)
+    boxes = torch.cat([boxes for boxes, _ in stages])
+    per_roi = torch.cat([_total(latents) for _, latents in stages])
     return [
         Information(per_roi[boxes[:, 0] == i], boxes[boxes[:, 0] == i, 1:])
         for i in range(batch_size)
@@ -192,6 +198,19 @@ def _mean_of_images(parts: Sequence[LatentRows], batch_size: int) -> Tensor:
         owners.append(images.repeat(len(part.bits) // len(images)))
     owner = torch.cat(owners)
     return torch.stack([bits[owner == i].mean(dim=0) for i in range(batch_size)])
+
+
+def _mean_of_rois(
+    parts: Sequence[LatentRows], batch_size: int
+) -> tuple[Tensor, Tensor]:
+    """Regions ``(n, 5)`` of one latent, and the mean bits ``(n,)`` of each."""
+    # All samples share the regions, in one order; the first part has some of them.
+    rois = parts[0].rois
+    assert rois is not None
+    samples = 1 + int(rois[:, 0].max()) // batch_size if len(rois) else 1
+    boxes = rois[: len(rois) // samples]
+    bits = torch.cat([part.bits for part in parts])
+    return boxes, bits.view(-1, len(boxes)).mean(dim=0) if len(boxes) else bits
 
 
 def _total(latents: Sequence[Tensor]) -> Tensor:

@@ -4,6 +4,8 @@ For tools/grid.py, which tests by itself: the trainings do not validate.
 """
 
 _priced = '../vgg16-narrow_aib_priced_digitscenes.py'
+_aib = '../vgg16-narrow_aib_digitscenes.py'
+_sixteen = ['train_cfg.max_epochs=16', 'param_scheduler.total_steps=16']
 _twice = ['train_cfg.max_epochs=32', 'param_scheduler.total_steps=32']
 _untested = ['val_cfg=None', 'val_dataloader=None', 'val_evaluator=None']
 
@@ -11,6 +13,25 @@ rows = [
     dict(name=name, title=title, config=config, options=options + _untested)
     for name, title, config, options in (
         ('priced', 'VGG16-aib, priced', _priced, []),
+        (
+            'unpriced',
+            'its price 0',
+            _priced,
+            ['model.head.aib_loss.attention_price=0.0'],
+        ),
+        ('no_branch', 'without its branch', _priced, ['model.neck.mean_branch=None']),
+        (
+            'branch',
+            'VGG16-aib with its branch',
+            _aib,
+            [
+                *_sixteen,
+                'model.neck.mean_branch.type=VGGBlocks',
+                'model.neck.mean_branch.blocks=[4]',
+                'model.neck.mean_branch.width=0.125',
+                'model.neck.mean_branch.out_blocks=[4]',
+            ],
+        ),
         (
             'host_head',
             "priced, mmpretrain's head",
@@ -44,8 +65,7 @@ rows = [
             'WRN16-aib, priced',
             '../wrn16-narrow_aib_digitscenes.py',
             [
-                'train_cfg.max_epochs=16',
-                'param_scheduler.total_steps=16',
+                *_sixteen,
                 'model.neck.modulation=replace',
                 'model.neck.in_channels=[32]',
                 'model.head.aib_loss.attention_price=0.1',
