@@ -47,6 +47,7 @@ from aib_mm.interpret.record.inputs import (
     load_batches,
     network_input,
 )
+from aib_mm.interpret.record.recording import AttentionRecord
 from aib_mm.interpret.record.source import read_source
 from aib_mm.interpret.record.windows import slide_windows
 from aib_mm.interpret.result import AttentionResult, Pixels, levels_of, of_image
@@ -282,6 +283,41 @@ class AttentionInferencer(BaseInferencer):
         data = self.collate_fn(
             [dict(inputs=one.inputs, data_samples=one.data_sample) for one in batch]
         )
+        device = next(self.model.parameters()).device
+        # Generators and queues are those of the present GPU, which may be another one.
+        with torch.cuda.device(device) if device.type == 'cuda' else nullcontext():
+            size, predictions, record, rows = self._look(data)
+        windows = slide_windows(self.model, size)
+        levels, level = levels_of(self.source, record, self.level, windows, len(batch))
+        information = information_of_images(rows, len(batch), windows)
+        for i, one in enumerate(batch):
+            prediction = predictions[i]
+            told = information[i]
+            outcome = self._host.read(prediction, self.min_score, self.model)
+            for field in self._host.HEAVY_FIELDS:
+                prediction.pop(field, None)
+            try:
+                frame, image = self._frame(one, prediction.metainfo)
+            except InferenceError as error:
+                yield failure_of(one.name, error)
+                continue
+            yield AttentionResult(
+                one.name,
+                image,
+                prediction.cpu(),
+                outcome,
+                tuple(of_image(maps, i) for maps in levels),
+                None if told is None else told.cpu(),
+                level,
+                frame,
+                str(self.source),
+                self.source.words,
+            )
+
+    def _look(
+        self, data: dict[str, Any]
+    ) -> tuple[tuple[int, int], Any, AttentionRecord, list[LatentRows]]:
+        """Size of a batch's input, its predictions, its attention and its latents."""
         begin = time.perf_counter()
         rows: list[LatentRows] = []
         with DefaultScope.overwrite_default_scope(self.scope):
@@ -300,31 +336,7 @@ class AttentionInferencer(BaseInferencer):
         if next(self.model.parameters()).is_cuda:
             torch.cuda.synchronize()
         self.model_seconds += time.perf_counter() - begin
-        windows = slide_windows(self.model, tuple(data['inputs'].shape[-2:]))
-        levels, level = levels_of(self.source, record, self.level, windows, len(batch))
-        information = information_of_images(rows, len(batch), windows)
-        for i, one in enumerate(batch):
-            prediction = predictions[i]
-            outcome = self._host.read(prediction, self.min_score, self.model)
-            for field in self._host.HEAVY_FIELDS:
-                prediction.pop(field, None)
-            try:
-                frame, image = self._frame(one, prediction.metainfo)
-            except InferenceError as error:
-                yield failure_of(one.name, error)
-                continue
-            yield AttentionResult(
-                one.name,
-                image,
-                prediction.cpu(),
-                outcome,
-                tuple(of_image(maps, i) for maps in levels),
-                information[i],
-                level,
-                frame,
-                str(self.source),
-                self.source.words,
-            )
+        return tuple(data['inputs'].shape[-2:]), predictions, record, rows
 
     def _frame(self, loaded: Loaded, meta: Mapping[str, Any]) -> tuple[str, Pixels]:
         """Frame of the image that the maps are laid on, and its pixels."""

@@ -11,7 +11,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from aib_mm.errors import check_count
+from aib_mm.errors import check_count, is_number
 
 
 class FeatureNoise(BaseModule):
@@ -23,15 +23,15 @@ class FeatureNoise(BaseModule):
         test_samples: L_z at test; 0 takes the noise at its mean, zero.
 
     Raises:
-        ValueError: ``std`` not positive, or a negative count.
+        ValueError: ``std`` not positive or not finite, or a negative count.
     """
 
     def __init__(
         self, std: float = 0.1, train_samples: int = 1, test_samples: int = 4
     ) -> None:
         super().__init__()
-        if not std > 0:
-            raise ValueError(f'noise std must be positive, got {std!r}')
+        if not is_number(std) or std <= 0:
+            raise ValueError(f'noise std must be positive and finite, got {std!r}')
         check_count('train_samples', train_samples, 0)
         check_count('test_samples', test_samples, 0)
         self.std = std

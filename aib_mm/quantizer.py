@@ -8,7 +8,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from aib_mm.errors import check_count, choose
+from aib_mm.errors import check_count, choose, is_number
 from aib_mm.gaussian import REDUCTIONS
 
 
@@ -156,8 +156,10 @@ class VQAnchorQuantizer(BaseModule):
         check_count('num_anchors', num_anchors, 1)
         choose('reduction', reduction, REDUCTIONS)
         low, high = value_range
-        if not low < high:
-            raise ValueError(f'value_range must be (low, high), got {value_range!r}')
+        if not (is_number(low) and is_number(high) and low < high):
+            raise ValueError(
+                f'value_range must be (low, high), both finite, got {value_range!r}'
+            )
         if num_anchors == 1:
             start = torch.tensor([(low + high) / 2])
         else:

@@ -311,9 +311,10 @@ def test_what_is_no_map_is_refused_with_its_remedies(feats: Any, found: str) -> 
         AIBAttention(4)(feats)
 
 
-def test_noise_refuses_a_std_that_is_no_std() -> None:
-    with pytest.raises(ValueError, match='noise std must be positive, got 0'):
-        AdditiveNoise(std=0)
+@pytest.mark.parametrize('std', [0, -0.1, math.inf, math.nan])
+def test_noise_refuses_a_std_that_is_no_std(std: float) -> None:
+    with pytest.raises(ValueError, match=f'std must be positive and finite, got {std}'):
+        AdditiveNoise(std=std)
 
 
 def test_samples_that_nobody_reads_are_not_computed() -> None:

@@ -152,6 +152,33 @@ def test_samples_are_drawn_once_for_all_readers() -> None:
     assert drawn.maps is out.samples
 
 
+@MODELS.register_module(name='Counting', force=True)
+class Counting(nn.Identity):
+    """A post neck that counts its passes."""
+
+    passes = 0
+
+    def forward(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        self.passes += 1
+        return feats
+
+
+@pytest.mark.parametrize(
+    'options', [{}, dict(quantizer=QT), dict(modulation='replace')]
+)
+def test_without_samples_the_features_are_the_expected_ones(options: dict) -> None:
+    neck = AIBAttention(
+        [4], post_neck=dict(type='Counting'), test_samples=0, **options
+    ).eval()
+    out = neck(features(4))
+    assert neck.post_neck.passes == 1
+    for one, other in zip(out.expected, out, strict=True):
+        assert one is other
+    neck.test_samples = 1
+    assert len(neck(features(4)).expected) == 1
+    assert neck.post_neck.passes == 3, 'one pass for the sample, one for the mean'
+
+
 def test_features_that_are_no_maps_are_refused_with_the_remedy() -> None:
     neck = AIBAttention(4)
     for shape in ((2, 4), (2, 9, 4)):

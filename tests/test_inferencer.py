@@ -297,6 +297,25 @@ class TestInformation:
         nothing = LatentRows(torch.zeros(0), torch.zeros(0, 5))
         assert [i.total for i in information_of_images([nothing], 2)] == [0.0, 0.0]
 
+    def test_each_stage_of_a_cascade_has_regions_of_its_own(self) -> None:
+        """Where it draws of few (``sample_above``), also fewer or more of them."""
+        for counts in ((2, 4), (4, 2), (2, 2), (3, 2), (2, 0)):
+            rows = []
+            for stage, count in enumerate(counts):
+                # Two samples of one image; two latents of a bit a region and sample.
+                rois = torch.full((2 * count, 5), float(stage))
+                rois[:, 0] = torch.arange(2).repeat_interleave(count)
+                rows += [LatentRows(torch.ones(2 * count), rois)] * 2
+            (found,) = information_of_images(rows, 1)
+            assert found.bits.tolist() == [2.0] * sum(counts)
+            assert found.rois[:, 0].tolist() == [0.0] * counts[0] + [1.0] * counts[1]
+
+    def test_a_copy_on_the_cpu_holds_its_own_bits_alone(self) -> None:
+        batch = torch.rand(8, 4, 4)
+        one = Information(batch[2]).cpu()
+        assert torch.equal(one.bits, batch[2]) and one.rois is None
+        assert one.bits.untyped_storage().nbytes() == 4 * 16
+
     def test_latents_without_common_positions_are_refused(self) -> None:
         rows = [LatentRows(torch.zeros(2), None), LatentRows(torch.zeros(2, 3), None)]
         with pytest.raises(ValueError, match=r'latents of the shapes \[\(2,\), \(2, 3'):

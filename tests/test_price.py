@@ -69,6 +69,20 @@ def test_the_statistics_are_those_of_all_processes(monkeypatch) -> None:
         torch.testing.assert_close(found.running_std, std, rtol=1e-4, atol=0)
 
 
+@pytest.mark.parametrize('processes', [1, 2])
+def test_a_batch_that_no_process_has_changes_nothing(monkeypatch, processes) -> None:
+    monkeypatch.setattr('aib_mm.modulation.get_world_size', lambda: processes)
+    monkeypatch.setattr('aib_mm.modulation.all_reduce', lambda sums: None)
+    x = features()[0]
+    of_one, of_both = observed(x), observed(x)
+    of_both.observe(x[:0])
+    for name, buffer in of_one.named_buffers():
+        assert torch.equal(of_both.get_buffer(name), buffer), name
+    later = observed(x[:0])  # the first batch still counts whole
+    later.observe(x)
+    assert torch.equal(later.running_mean, of_one.running_mean)
+
+
 def test_features_are_mixed_with_noise_of_their_own_statistics() -> None:
     (x,) = features()
     modulation = observed(x)

@@ -11,11 +11,14 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from aib_mm.attention import AIBAttention
 from aib_mm.features import all_samples, sample_chunks
 from aib_mm.interpret import information_of_images, record_latents
+from aib_mm.modulation import MODULATIONS
 
 CONFIGS = Path(__file__).parents[1] / 'configs'
 QT = dict(type='VQAnchorQuantizer', num_anchors=20)
@@ -112,6 +115,30 @@ def test_a_chunk_is_let_go_before_the_next_is_computed() -> None:
         return samples.num_samples
 
     assert list(map(look, neck(features(4)).draw())) == [1] * NUM_A
+
+
+class Largest(TorchDispatchMode):
+    """Number of elements of the largest tensor that anything gives."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args=(), kwargs=None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        found = [x.numel() for x in tree_leaves(out) if isinstance(x, Tensor)]
+        self.numel = max([self.numel, *found])
+        return out
+
+
+@pytest.mark.parametrize('modulation', MODULATIONS)
+def test_one_map_at_a_time_needs_the_memory_of_one(modulation: str) -> None:
+    neck = AIBAttention(
+        [16], modulation=modulation, test_samples=8, sample_chunk=1
+    ).eval()
+    feats = features(16)
+    with torch.no_grad(), Largest() as largest:
+        for _ in neck(feats).draw():
+            pass
+    assert largest.numel == (2 if modulation == 'concat' else 1) * feats[0].numel()
 
 
 @pytest.mark.parametrize('value', [0, -1, 1.5])

@@ -68,7 +68,7 @@ class AttentionResult:
             true, quality in [0, 1], entropy in nats.
         levels: maps of this image as the modules gave them, a batch of one, float32 on
             the CPU, over the network's input with its padding; in the model's order.
-        latent: what the latents tell, or None without a density.
+        latent: what the latents tell, on the CPU, or None without a density.
         level: what ``combine_levels`` takes; there is such a level.
         frame: ``'ori_shape'``: H and W are those of the file, and the maps, which lie
             over the network's input, are cut of its padding and resized to that.

@@ -40,9 +40,9 @@ def expected_calibration_error(
             f'confidence must be in [0, 1], got {confidence.min():g} to '
             f'{confidence.max():g}'
         )
-    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)[1:-1]
+    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)[1:-1].to(confidence)
     place = torch.bucketize(confidence - SCORE_ROUNDING, edges)
-    gaps = torch.zeros(bins, dtype=torch.float64)
+    gaps = confidence.new_zeros(bins)
     gaps.index_add_(0, place, correct.double() - confidence)
     return (gaps.abs().sum() / len(confidence)).item()
 
@@ -68,7 +68,9 @@ def error_detection_auroc(
     errors, hits = int(wrong.sum()), int((~wrong).sum())
     if not errors or not hits:
         return float('nan')
-    tied = -tie_ranks(doubt.double()[None], torch.tensor([[rounding]]))[0]
+    tied = -tie_ranks(
+        doubt.double()[None], torch.tensor([[rounding]]).to(doubt.device)
+    )[0]
     _, place, counts = tied.unique(return_inverse=True, return_counts=True)
     # The mean rank, from 1, of all that are equal.
     ranks = counts.cumsum(0).double() - (counts.double() - 1) / 2
