@@ -118,6 +118,8 @@ class AttentionInferencer(BaseInferencer):
         if not is_number(min_score) or not 0 <= min_score <= 1:
             raise ValueError(f'min_score must be in [0, 1], got {min_score!r}')
         self.min_score = min_score
+        if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
+            raise ValueError(f"device={device!r}, but torch finds no GPU: take 'cpu'")
         self.model_seconds = 0.0
         if checkpoint is None:
             if isinstance(config, Config):
@@ -220,6 +222,7 @@ class AttentionInferencer(BaseInferencer):
         """
         check_count('batch_size', batch_size, 1)
         if seed is not None:
+            check_count('seed', seed, 0)
             torch.manual_seed(seed)
         self.model_seconds = 0.0
         for batch in self.preprocess(items, batch_size):
@@ -340,11 +343,13 @@ class AttentionInferencer(BaseInferencer):
 
     def _frame(self, loaded: Loaded, meta: Mapping[str, Any]) -> tuple[str, Pixels]:
         """Frame of the image that the maps are laid on, and its pixels."""
-        original = tuple(meta['ori_shape'][:2])
-        if loaded.image is not None and loaded.image.shape[:2] == original:
-            scale = meta.get('scale_factor') or (1, 1)
+        original, shown = tuple(meta['ori_shape'][:2]), tuple(meta['img_shape'][:2])
+        scale = meta.get('scale_factor')
+        # Without one a classifier's step may have cropped (EfficientNetCenterCrop).
+        told = scale or original == shown or self._host.NEEDS_WHOLE_IMAGE
+        if told and loaded.image is not None and loaded.image.shape[:2] == original:
+            scale = scale or (1, 1)
             whole = (original[0] * scale[1], original[1] * scale[0])
-            shown = meta['img_shape'][:2]
             if all(round(a) <= b for a, b in zip(whole, shown, strict=True)):
                 return 'ori_shape', loaded.image
         if self._host.NEEDS_WHOLE_IMAGE:

@@ -137,11 +137,17 @@ class NeckLosses:
     def __init__(self, losses: Mapping[str, Tensor]) -> None:
         self.values = dict(losses)
         self.taken = False
+        self.price: float | None = None
 
     def take(self) -> dict[str, Tensor]:
         """The losses the first time, then nothing."""
         taken, self.taken = self.taken, True
         return {} if taken else dict(self.values)
+
+    def settle_price(self, price: float) -> float:
+        """The price of whoever comes first, which is the one that is paid."""
+        self.price = price if self.price is None else self.price
+        return self.price
 
     def require_taken(self, grad: Tensor) -> None:
         """Stop a backward pass before which nobody has taken the losses.
@@ -304,6 +310,10 @@ class AttendedFeatures(WithAttention):
         sample (paper, Eq. 18).
         """
         return self._losses.take()
+
+    def settle_price(self, price: float) -> float:
+        """The price of the first head that asks: the one that is paid."""
+        return self._losses.settle_price(price)
 
     def require_taken(self) -> None:
         """Make a backward pass fail that reaches these features with losses untaken.

@@ -60,8 +60,9 @@ class AIBLossHook(_ForwardObserver):
         vq_weight: weight of the anchors' loss, Eq. 16.
         commit_weight: weight of the scores' loss, Eq. 17.
         attention_price: price of a nat in the map; every attention must report them.
-        price_begin: iteration at which the price begins to rise from 0.
-        price_end: iteration from which it is whole.
+        price_begin: iteration at which the price begins to rise from 0; a float is a
+            share of all iterations.
+        price_end: iteration or share from which it is whole.
     """
 
     def __init__(
@@ -69,8 +70,8 @@ class AIBLossHook(_ForwardObserver):
         vq_weight: float = 0.4,
         commit_weight: float = 0.1,
         attention_price: float = 0.0,
-        price_begin: int = 0,
-        price_end: int = 0,
+        price_begin: float = 0,
+        price_end: float = 0,
     ) -> None:
         super().__init__()
         self.neck_loss = NeckLoss(
@@ -108,6 +109,9 @@ class AIBLossHook(_ForwardObserver):
         # A head of aib_mm may have taken them already.
         found = [take_losses(features) for features in attended]
         self.neck_loss.check_taken(found)
+        if 'loss' in output and any(found):
+            # mmpretrain's heads. The log's "loss" is the total.
+            output['loss_cls'] = output.pop('loss')
         for taken in found:
             for name, value in self.neck_loss(taken).items():
                 share = value if 'loss' in name else value / len(attended)

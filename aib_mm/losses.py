@@ -69,8 +69,9 @@ class NeckLoss:
         vq_weight: weight of Eq. 16, which moves the anchors to the scores.
         commit_weight: weight of Eq. 17, which moves the scores to the anchors.
         attention_price: price of one nat that the map lets through, per position.
-        price_begin: iteration of the Runner at which the price begins to rise from 0.
-        price_end: iteration from which it is whole; the rise is linear.
+        price_begin: iteration of the Runner at which the price begins to rise from 0;
+            a float in [0, 1] is a share of all its iterations.
+        price_end: iteration, or share, from which it is whole; the rise is linear.
 
     Raises:
         ValueError: a weight that is negative or not finite, iterations in disorder.
@@ -79,14 +80,26 @@ class NeckLoss:
     vq_weight: float = 0.4
     commit_weight: float = 0.1
     attention_price: float = 0.0
-    price_begin: int = 0
-    price_end: int = 0
+    price_begin: float = 0
+    price_end: float = 0
 
     def __post_init__(self) -> None:
         for name in ('vq_weight', 'commit_weight', 'attention_price'):
             check_weight(name, getattr(self, name))
-        check_count('price_begin', self.price_begin, 0)
-        check_count('price_end', self.price_end, 0)
+        moments = (self.price_begin, self.price_end)
+        for name, moment in zip(('price_begin', 'price_end'), moments, strict=True):
+            if not isinstance(moment, float):
+                check_count(name, moment, 0)
+            elif not 0 <= moment <= 1:
+                raise ValueError(
+                    f'{name} is an iteration, an integer, or a share of them in [0, 1],'
+                    f' got {moment!r}'
+                )
+        if len({type(moment) for moment in moments if moment}) > 1:
+            raise ValueError(
+                f'price_begin={self.price_begin} and price_end={self.price_end} must '
+                'both be iterations, integers, or both shares of them, floats'
+            )
         if self.price_end < self.price_begin:
             raise ValueError(
                 f'price_end={self.price_end} is before price_begin={self.price_begin}: '
@@ -94,13 +107,18 @@ class NeckLoss:
             )
 
     def price(self) -> float:
-        """The price in the present iteration, as the Runner counts; whole without one.
+        """The price in the present iteration; whole where no Runner counts any.
 
-        The count is the Runner's own, so that a resumed training goes on where it was.
+        The count is that of the Runner that this process built last, a finished one
+        too, so that a resumed training goes on where it was.
         """
         hub = MessageHub.get_current_instance()
         step, count = hub.get_info('iter'), hub.get_info('max_iters')
-        late = self.attention_price > 0 and 0 < (count or 0) <= self.price_end
+        begin, end = (
+            moment * (count or 0) if isinstance(moment, float) else moment
+            for moment in (self.price_begin, self.price_end)
+        )
+        late = self.attention_price > 0 and 0 < (count or 0) <= end
         if late and not hub.get_info(_SAID):
             hub.update_info(_SAID, True, resumed=False)
             print_log(
@@ -110,12 +128,11 @@ class NeckLoss:
                 logger='current',
                 level=logging.WARNING,
             )
-        if step is None or step >= self.price_end:
+        if step is None or step >= end:
             return self.attention_price
-        if step <= self.price_begin:
+        if step <= begin:
             return 0.0
-        rise = self.price_end - self.price_begin
-        return self.attention_price * (step - self.price_begin) / rise
+        return self.attention_price * (step - begin) / (end - begin)
 
     def check_neck(self, feats: Sequence[Tensor]) -> None:
         """Refuse a price behind a neck that reports nothing to be priced.
@@ -185,9 +202,10 @@ class AIBLoss(BaseModule):
         commit_weight: weight of Eq. 17.
         kl: config of ``GaussianKL`` or ``AdversarialKL``.
         attention_price: price of a nat in the map; ours, and off by default.
-        price_begin: iteration of the Runner at which the price begins to rise from 0;
-            without a Runner the price is whole at once.
-        price_end: iteration from which the price is whole.
+        price_begin: iteration of the Runner, or as a float in [0, 1] share of all its
+            iterations, at which the price begins to rise from 0; without a Runner the
+            price is whole at once.
+        price_end: iteration or share from which the price is whole.
 
     Raises:
         ValueError: a negative or non-finite weight.
@@ -200,8 +218,8 @@ class AIBLoss(BaseModule):
         commit_weight: float = 0.1,
         kl: dict | None = None,
         attention_price: float = 0.0,
-        price_begin: int = 0,
-        price_end: int = 0,
+        price_begin: float = 0,
+        price_end: float = 0,
     ) -> None:
         super().__init__()
         check_weight('beta', beta)
@@ -229,6 +247,27 @@ class AIBLoss(BaseModule):
             raise ValueError(
                 f'{type(self.kl).__name__}(latent_dim={width}) cannot judge latents of '
                 f'latent_dim={encoder.latent_dim}: make them equal'
+            )
+
+    def check_neck(self, feats: Sequence[Tensor]) -> None:
+        """Refuse a price on the map that nobody would pay: see ``NeckLoss``.
+
+        The first of several heads takes the neck's losses; the others may have its
+        price, which is paid once.
+
+        Raises:
+            ValueError: names the remedy.
+        """
+        self.neck_loss.check_neck(feats)
+        price = self.neck_loss.attention_price
+        if not isinstance(feats, AttendedFeatures):
+            return
+        paid = feats.settle_price(price)
+        if price not in (0, paid):
+            raise ValueError(
+                f'attention_price={price} is never paid: another head comes first, '
+                f'which takes the losses of the neck at attention_price={paid}; give '
+                'that head the price'
             )
 
     def forward(

@@ -155,11 +155,14 @@ class VQAnchorQuantizer(BaseModule):
         super().__init__(init_cfg)
         check_count('num_anchors', num_anchors, 1)
         choose('reduction', reduction, REDUCTIONS)
-        low, high = value_range
-        if not (is_number(low) and is_number(high) and low < high):
+        is_range = isinstance(value_range, list | tuple) and len(value_range) == 2
+        if not is_range or not all(map(is_number, value_range)):
             raise ValueError(
-                f'value_range must be (low, high), both finite, got {value_range!r}'
+                f'value_range must be two finite numbers, got {value_range!r}'
             )
+        low, high = value_range
+        if not low < high:
+            raise ValueError(f'value_range must be (low, high), got {value_range!r}')
         if num_anchors == 1:
             start = torch.tensor([(low + high) / 2])
         else:

@@ -31,6 +31,7 @@ VIT = (
 )
 CONVNEXT = "type='ConvNeXt', arch=dict(depths=[1, 1, 1, 1], channels=[8, 8, 8, 16])"
 POOLED = "neck=dict(type='GlobalAveragePooling'), "
+RISE = dict(price_begin=0.25, price_end=0.5)  # shares of the training
 LINEAR = "type='LinearClsHead', num_classes=3, in_channels=16"
 
 WRITTEN = '''\
@@ -183,7 +184,7 @@ def test_imports_of_the_base_stay(tmp_path: Path) -> None:
         (
             ('--price', '.1'),
             dict(modulation='replace'),
-            dict(type='AIBLossHook', attention_price=0.1),
+            dict(type='AIBLossHook', attention_price=0.1, **RISE),
         ),
         (
             ('--price', '.1', '--quantizer', '5'),
@@ -193,12 +194,12 @@ def test_imports_of_the_base_stay(tmp_path: Path) -> None:
                     type='VQAnchorQuantizer', num_anchors=5, value_range=(0.0, 0.999)
                 ),
             ),
-            dict(type='AIBLossHook', attention_price=0.1),
+            dict(type='AIBLossHook', attention_price=0.1, **RISE),
         ),
         (
             ('--price', '.1', '--modulation', 'bias'),
             dict(modulation='bias', prior_std=0.2),
-            dict(type='AIBLossHook', attention_price=0.1),
+            dict(type='AIBLossHook', attention_price=0.1, **RISE),
         ),
     ],
 )
@@ -288,6 +289,14 @@ def test_our_head_in_the_place_of_the_backbones_own(tmp_path: Path) -> None:
             LINEAR.replace('Linear', 'MultiLabelLinear'),
             ('--bottleneck',),
             'not for MultiLabelLinearClsHead; leave --bottleneck out',
+        ),
+        (
+            RESNET,
+            "neck=[dict(type='GlobalAveragePooling'), dict(type='LinearNeck', "
+            'in_channels=16, out_channels=16)], ',
+            LINEAR,
+            ('--bottleneck',),
+            "would take the place of ['LinearNeck'] too: leave --bottleneck out",
         ),
         (
             RESNET,

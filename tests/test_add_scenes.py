@@ -12,6 +12,7 @@ from aib_mm.__main__ import main
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
+RISE = dict(price_begin=0.25, price_end=0.5)  # shares of the training
 SEGMENTOR = """
 default_scope = 'mmseg'
 model = dict(
@@ -113,7 +114,7 @@ def test_our_heads_for_a_detector(cascade: bool, repo: Path, tmp_path: Path) -> 
     heads = cfg.model.roi_head.bbox_head
     for head in heads if cascade else [heads]:
         assert head.type == 'GaussianBBoxHead'
-        assert head.aib_loss == dict(type='AIBLoss', attention_price=0.1)
+        assert head.aib_loss == dict(type='AIBLoss', attention_price=0.1, **RISE)
         assert head.num_classes == 10
     kind = 'GaussianCascadeRoIHead' if cascade else 'GaussianRoIHead'
     assert cfg.model.roi_head.type == kind
@@ -208,11 +209,8 @@ def test_a_segmentor_without_our_head_is_refused(
 
 
 def test_a_price_begins_when_something_is_learnt(tmp_path: Path) -> None:
-    path = segmentor(tmp_path)
-    with path.open('a') as file:
-        file.write("train_cfg = dict(type='IterBasedTrainLoop', max_iters=1000)\n")
-    _, cfg = added(path, tmp_path, '--price', '.1')
-    price = dict(attention_price=0.1, price_begin=250, price_end=500)
+    _, cfg = added(segmentor(tmp_path), tmp_path, '--price', '.1')
+    price = dict(attention_price=0.1, **RISE)
     assert cfg.default_hooks.aib_loss == dict(type='AIBLossHook', **price)
     assert cfg.model.neck.initial_score == 0.95
 

@@ -182,6 +182,18 @@ def test_weights_of_a_training_that_diverged_are_refused(
     assert test_program.main([str(CONFIG), aside]) == 0  # it is not of the model
 
 
+def test_weights_of_another_attention_are_refused(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = {'neck.quantizer.anchors': torch.ones(5), 'aux.weight': torch.ones(3)}
+    other = save(place, {**weights(), **others})
+    assert test_program.main([str(CONFIG), other]) == 2
+    message = r'is of another attention .*, which lacks neck\.quantizer\.anchors;'
+    assert re.search(message, capsys.readouterr().err)
+    with pytest.raises(CheckpointError, match=message):
+        AttentionInferencer(CONFIG, other)
+
+
 @pytest.mark.usefixtures('mmpretrain_scope')  # whatever the test before left
 @pytest.mark.parametrize('how', ['missing', 'shape'])
 def test_a_test_with_some_weights_missing_must_be_asked_for(

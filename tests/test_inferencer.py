@@ -372,6 +372,16 @@ def test_a_crop_is_shown_as_the_network_saw_it(classifier: Given, tmp_path) -> N
     assert result.attention_mean.shape == (16, 16)
 
 
+def test_a_crop_that_no_scale_tells_of_is_shown_too(classifier: Given) -> None:
+    """Of a small image EfficientNet's takes a part, and makes it larger."""
+    cfg = Config.fromfile(classifier.config)
+    steps = [dict(type='EfficientNetCenterCrop', crop_size=48), dict(type='PackInputs')]
+    cfg.test_dataloader.dataset.pipeline = [dict(type='LoadImageFromFile'), *steps]
+    inferencer = AttentionInferencer(cfg, classifier.checkpoint)
+    (result,) = inferencer(classifier.images[0])
+    assert (result.frame, result.image.shape) == ('img_shape', (48, 48, 3))
+
+
 def test_a_detector_whose_pipeline_crops_is_refused(tmp_path: Path) -> None:
     pytest.importorskip('mmdet')
     config, checkpoint = write_model('mmdet', tmp_path)
@@ -404,6 +414,12 @@ class TestMistakes:
         with pytest.raises(ValueError, match=r"default_scope .* got 'mmyolo'"):
             AttentionInferencer(cfg, classifier.checkpoint)
 
+    @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+    def test_a_gpu_that_is_not_there(self, classifier: Given) -> None:
+        args = classifier.config, classifier.checkpoint
+        with pytest.raises(ValueError, match=r"'cuda:1', but torch finds no GPU: take"):
+            AttentionInferencer(*args, device='cuda:1')
+
     def test_a_level_that_is_not_there(self, classifier: Given) -> None:
         args = classifier.config, classifier.checkpoint
         with pytest.raises(InferenceError, match=r'level must be less than 1, .* 3'):
@@ -421,6 +437,10 @@ class TestMistakes:
             inferencer(np.zeros((4, 4), np.uint8))
         with pytest.raises(TypeError, match='got int at place 0'):
             inferencer([3])
+        with pytest.raises(DataError, match='path of an image is empty, at place 0'):
+            inferencer('')
+        with pytest.raises(ValueError, match=r"seed must be .* got 'a'"):
+            inferencer(classifier.images[0], seed='a')
         (tmp_path / 'empty').mkdir()
         with pytest.raises(DataError, match=r'empty holds no images'):
             inferencer(tmp_path / 'empty')

@@ -269,6 +269,20 @@ def test_the_price_rises_with_the_runners_count(hub, step: int, share: float) ->
     assert loss.price() == pytest.approx(2.0 * share)
 
 
+@pytest.mark.parametrize(('step', 'share'), [(0, 0), (25, 0), (30, 0.2), (50, 1)])
+def test_the_price_rises_with_the_share_of_the_training(hub, step, share) -> None:
+    hub.update_info('iter', step)
+    hub.update_info('max_iters', 100)
+    loss = NeckLoss(attention_price=2.0, price_begin=0.25, price_end=0.5)
+    assert loss.price() == pytest.approx(2.0 * share)
+
+
+def test_without_a_runner_a_share_is_over(monkeypatch) -> None:
+    none = MessageHub('test_price_of_nobody')
+    monkeypatch.setattr(MessageHub, 'get_current_instance', lambda: none)
+    assert NeckLoss(attention_price=2.0, price_end=0.5).price() == 2.0
+
+
 def test_a_price_may_come_at_once_later(hub) -> None:
     loss = NeckLoss(attention_price=2.0, price_begin=5, price_end=5)
     hub.update_info('iter', 4)
@@ -313,6 +327,17 @@ def test_a_price_behind_a_neck_that_reports_nothing(feats) -> None:
     NeckLoss().check_neck(feats)
 
 
+def test_a_price_that_comes_second_is_refused_unless_it_is_the_firsts() -> None:
+    neck = AIBAttention(CHANNELS, modulation='replace')
+    for first in (0.0, 0.5):
+        out = neck(features())
+        AIBLoss(attention_price=first).check_neck(out)
+        for price in (0.0, first):
+            AIBLoss(attention_price=price).check_neck(out)
+        with pytest.raises(ValueError, match=rf'price=2 is never paid.*price={first}'):
+            AIBLoss(attention_price=2).check_neck(out)
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
@@ -320,6 +345,12 @@ def test_a_price_behind_a_neck_that_reports_nothing(feats) -> None:
         (dict(attention_price='1'), "attention_price must be finite and >= 0, got '1'"),
         (dict(price_begin=-1), 'price_begin must be an integer >= 0, got -1'),
         (dict(price_begin=9, price_end=3), 'price_end=3 is before price_begin=9'),
+        (dict(price_end=1.5), r'price_end is .* a share .* in \[0, 1\], got 1\.5'),
+        (dict(price_end=math.nan), 'price_end is .* got nan'),
+        (
+            dict(price_begin=9, price_end=0.5),
+            r'price_begin=9 and price_end=0\.5 must both be',
+        ),
     ],
 )
 def test_bad_prices(arguments: dict, message: str) -> None:
@@ -374,7 +405,8 @@ def test_the_hook_prices_the_map_of_foreign_heads() -> None:
     torch.testing.assert_close(losses['loss_price'].detach(), 0.5 * losses['map_nats'])
     total, logged = model.parse_losses(losses)
     assert 'map_nats' in logged
-    torch.testing.assert_close(total, losses['loss'] + losses['loss_price'])
+    torch.testing.assert_close(total, losses['loss_cls'] + losses['loss_price'])
+    torch.testing.assert_close(logged['loss'], total)
 
 
 def test_the_hook_refuses_a_price_that_nothing_pays() -> None:

@@ -159,8 +159,9 @@ def test_on_each_device(device: str) -> None:
         (dict(num_anchors=0), r'num_anchors must be an integer >= 1, got 0'),
         (dict(num_anchors=2.5), r'num_anchors must be an integer >= 1, got 2\.5'),
         (dict(num_anchors=True), r'num_anchors must be an integer >= 1, got True'),
-        (dict(value_range=(1, 0)), r'value_range must be .*finite, got \(1, 0\)'),
-        (dict(value_range=(0, math.inf)), r'value_range must be .* got \(0, inf\)'),
+        (dict(value_range=(1, 0)), r'value_range must be \(low, high\), got \(1, 0\)'),
+        (dict(value_range=(0, math.inf)), r'must be two finite numbers, got \(0, inf'),
+        (dict(value_range=0.5), r'value_range must be two finite numbers, got 0\.5'),
         (dict(reduction='avg'), r"reduction must be one of .* got 'avg'"),
     ],
 )

@@ -103,9 +103,9 @@ class GaussianBBoxHead(Shared2FCBBoxHead):
         return scores, deltas
 
     def check_neck(self, feats: Sequence[Tensor]) -> None:
-        """Refuse a price on the map behind a neck that reports none; ``NeckLoss``."""
+        """Refuse a price on the map that nobody would pay; ``AIBLoss``."""
         for aib_loss in self.aib_loss.values():
-            aib_loss.neck_loss.check_neck(feats)
+            aib_loss.check_neck(feats)
 
     def bottleneck_loss(
         self, latents: Latents, neck_losses: Mapping[str, Tensor] | None = None

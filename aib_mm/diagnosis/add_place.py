@@ -11,6 +11,7 @@ from aib_mm.diagnosis.add_look import Output
 from aib_mm.errors import UsageError
 from aib_mm.modulation import REPLACE, ReplaceModulation
 from aib_mm.utils.config_text import Code, Noted
+from aib_mm.utils.configs import type_name
 
 _PRIOR_STD = 0.2  # what the map's divergence is reported from, where it has a price
 _CONCAT = 'concat'
@@ -153,7 +154,7 @@ def _settings(
     changed['neck'] = _neck(place, cfg.model, facts, wanted)
     changed.update({key: changes[key] for key in changes if key not in changed})
     settings: dict[str, Any] = dict(model=changed)
-    price = _price(cfg, wanted)
+    price = _price(wanted)
     if wanted.bottleneck:
         width = place.output.channels[-1] * (2 if wanted.how == _CONCAT else 1)
         loss = dict(aib_loss=dict(type='AIBLoss', **price)) if price else {}
@@ -166,17 +167,12 @@ def _settings(
     return settings
 
 
-def _price(cfg: Config, wanted: Wanted) -> dict[str, Any]:
-    """The price; not before something is learnt, where iterations are known."""
+def _price(wanted: Wanted) -> dict[str, Any]:
+    """The price; not before something is learnt."""
     if wanted.price is None:
         return {}
-    count = (cfg.get('train_cfg') or {}).get('max_iters')
-    if count is None:
-        note = 'begin later: price_begin, price_end'
-        return dict(attention_price=Noted(wanted.price, note))
-    return dict(
-        attention_price=wanted.price, price_begin=count // 4, price_end=count // 2
-    )
+    rise = dict(price_begin=0.25, price_end=Noted(0.5, 'shares of the training'))
+    return dict(attention_price=wanted.price, **rise)
 
 
 def _neck(
@@ -185,7 +181,7 @@ def _neck(
     """Settings of the neck, which holds those that the model has."""
     channels, several = place.output.channels, len(place.output.shapes) > 1
     neck: dict[str, Any] = {}
-    held = _held(place, facts, wanted)
+    held = _held(place, model, facts, wanted)
     if 'neck' in model:
         why = 'it is held by the attention now' if held else "our head's encoder pools"
         if model.neck is None:
@@ -214,14 +210,25 @@ def _neck(
     return {**neck, **held}
 
 
-def _held(place: Place, facts: ModuleType, wanted: Wanted) -> dict[str, Any]:
+def _held(
+    place: Place, model: ConfigDict, facts: ModuleType, wanted: Wanted
+) -> dict[str, Any]:
     """The necks before and behind the attention, as its arguments."""
     held: dict[str, Any] = {}
     whole, split = Code(f'{{{{{_NECK}}}}}'), 0 < place.before < place.necks
     if place.before:
         held['pre_neck'] = Code(f'{_NECK}[:{place.before}]') if split else whole
     if wanted.bottleneck and facts.POOLING is not None:
-        return held  # our head pools by itself
+        necks = (
+            model.neck if isinstance(model.get('neck'), list) else [model.get('neck')]
+        )
+        names = [type_name(neck) for neck in necks[place.before :] if neck]
+        if learnt := [name for name in names if not name.endswith('Pooling')]:
+            raise UsageError(
+                f'our head pools by itself, and would take the place of {learnt} too: '
+                'leave --bottleneck out to keep them'
+            )
+        return held
     if place.before < place.necks:
         held['post_neck'] = Code(f'{_NECK}[{place.before}:]') if split else whole
     elif place.switch:

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from traceback import walk_tb
@@ -149,7 +150,10 @@ def _run(cfg: Config, model: BaseModel, host: str, side: int) -> Step:
     model.train()
     model.zero_grad()
     data = model.data_preprocessor(_batch(cfg, model, host, side), training=True)
-    total, _ = model.parse_losses(model(**data, mode='loss'))
+    total, terms = model.parse_losses(model(**data, mode='loss'))
+    if not total.isfinite():
+        broken = [name for name, value in terms.items() if not math.isfinite(value)]
+        raise ValueError(f'with random weights {", ".join(broken)} is not finite')
     total.backward()
     parameters = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     idle = [name for name, parameter in parameters if parameter.grad is None]

@@ -122,7 +122,7 @@ class GaussianDecodeHead(BaseDecodeHead):
         self, inputs: Features, batch_data_samples: list[SegDataSample], train_cfg: Any
     ) -> dict[str, Tensor]:
         """Task loss averaged over samples (Eq. 12, 22), and the bottleneck's terms."""
-        self.aib_loss.neck_loss.check_neck(inputs)
+        self.aib_loss.check_neck(inputs)
         logits, latent = self._decode_samples(all_samples(inputs), self.train_samples)
         # One by one: some losses and samplers are no sums over the batch.
         found = [self.loss_by_feat(sample, batch_data_samples) for sample in logits]

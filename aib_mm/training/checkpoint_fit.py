@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from aib_mm.errors import first_few
+from aib_mm.features import AttentionModule
 from aib_mm.training.checkpoint import CheckpointError
 from aib_mm.training.checkpoint_keys import KeyReport, compare_keys
 from aib_mm.utils.wrappers import unwrapped
@@ -86,17 +87,19 @@ def check_fit(
     allow_missing: bool,
     remedy: str,
 ) -> None:
-    """Raise where a checkpoint would leave weights random; warn of superfluous ones.
+    """Raise where weights would stay random; warn of superfluous ones.
+
+    Those of an attention are an error too: a map under other settings is another map.
 
     Args:
         report: report of ``compare_keys``.
         model: the report's model.
         checkpoint: path or address.
-        allow_missing: raise only if nothing fits at all.
+        allow_missing: as where a training starts: raise only if nothing fits at all.
         remedy: ends the message.
 
     Raises:
-        CheckpointError: names some of what is missing or of another shape.
+        CheckpointError: names some of what is missing, of another shape or too much.
     """
     name = type(model).__name__
     lacking = {
@@ -112,6 +115,17 @@ def check_fit(
             f'checkpoint {checkpoint} is not of this {name}: {len(lacking)} of its '
             f'{total} weights are missing or of another shape ({some}), and would stay '
             f'random; {remedy}'
+        )
+    attends = tuple(
+        f'{at}.'
+        for at, part in model.named_modules()
+        if isinstance(part, AttentionModule)
+    )
+    others = [key for key in report.unexpected if key.startswith(attends)]
+    if others and not allow_missing:
+        raise CheckpointError(
+            f'checkpoint {checkpoint} is of another attention than that of this {name},'
+            f' which lacks {first_few(others, _SHOWN_KEYS)}; {remedy}'
         )
     if report.unexpected:
         text = f'checkpoint {checkpoint} has {len(report.unexpected)} weights that '

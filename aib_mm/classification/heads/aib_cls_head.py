@@ -119,7 +119,7 @@ class AIBClsHead(OneClassHead):
         self, feats: Sequence[Tensor], data_samples: list[DataSample], **kwargs: Any
     ) -> dict[str, Tensor]:
         """Task loss and the bottleneck's terms (paper, Eq. 18)."""
-        self.aib_loss.neck_loss.check_neck(feats)
+        self.aib_loss.check_neck(feats)
         logits, latent = self._decode_samples(feats, self.train_samples)
         logits = logits.flatten(0, 1)
         if self.train_average == 'loss':

@@ -124,6 +124,8 @@ def image_items(
                 f'an image is a path or an array {_shapes(channels)}, got '
                 f'{type(given).__name__} at place {i}'
             )
+        if str(given) == '':
+            raise DataError(f'the path of an image is empty, at place {i}')
         for path, name in _files(Path(given)):
             items.append(Item(name, partial(_load_file, path, keeps)))
     return _unique(items)
