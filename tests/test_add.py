@@ -117,7 +117,7 @@ def test_it_writes_what_a_person_would(
     assert text == WRITTEN
     assert cfg.model.neck.post_neck.type == 'GlobalAveragePooling'
     out = capsys.readouterr().out
-    assert 'mine.py: AIBAttention behind the backbone, one level of 16 channels' in out
+    assert 'mine.py: AIBAttention behind the backbone, 16 channels' in out
     assert 'one training step and one prediction on made images of 64x64' in out
 
 

@@ -63,8 +63,8 @@ class Place:
         """The place in words, with what is attended to there."""
         channels = self.output.channels
         of = channels[0] if len(set(channels)) == 1 else channels
-        levels = f'{len(channels)} levels' if len(channels) > 1 else 'one level'
-        return f'behind the {self.part}, {levels} of {of} channels'
+        levels = f'{len(channels)} levels of ' if len(channels) > 1 else ''
+        return f'behind the {self.part}, {levels}{of} channels'
 
     @property
     def part(self) -> str:
@@ -219,9 +219,8 @@ def _held(
     if place.before:
         held['pre_neck'] = Code(f'{_NECK}[:{place.before}]') if split else whole
     if wanted.bottleneck and facts.POOLING is not None:
-        necks = (
-            model.neck if isinstance(model.get('neck'), list) else [model.get('neck')]
-        )
+        given = model.get('neck')
+        necks = given if isinstance(given, list) else [given]
         names = [type_name(neck) for neck in necks[place.before :] if neck]
         if learnt := [name for name in names if not name.endswith('Pooling')]:
             raise UsageError(

@@ -95,7 +95,7 @@ def check_fit(
         report: report of ``compare_keys``.
         model: the report's model.
         checkpoint: path or address.
-        allow_missing: as where a training starts: raise only if nothing fits at all.
+        allow_missing: whether a training starts from it; only a whole misfit raises.
         remedy: ends the message.
 
     Raises:
