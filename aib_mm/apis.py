@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import groupby
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -118,7 +119,7 @@ class AttentionInferencer(BaseInferencer):
         if not is_number(min_score) or not 0 <= min_score <= 1:
             raise ValueError(f'min_score must be in [0, 1], got {min_score!r}')
         self.min_score = min_score
-        if torch.device(device).type == 'cuda' and not torch.cuda.is_available():
+        if str(device).startswith('cuda') and not torch.cuda.is_available():
             raise ValueError(f"device={device!r}, but torch finds no GPU: take 'cpu'")
         self.model_seconds = 0.0
         if checkpoint is None:
@@ -222,8 +223,9 @@ class AttentionInferencer(BaseInferencer):
         """
         check_count('batch_size', batch_size, 1)
         if seed is not None:
-            check_count('seed', seed, 0)
-            torch.manual_seed(seed)
+            if not isinstance(seed, Integral):
+                raise ValueError(f'seed must be an integer, got {seed!r}')
+            torch.manual_seed(int(seed))
         self.model_seconds = 0.0
         for batch in self.preprocess(items, batch_size):
             yield from self.forward(batch)
@@ -344,20 +346,25 @@ class AttentionInferencer(BaseInferencer):
     def _frame(self, loaded: Loaded, meta: Mapping[str, Any]) -> tuple[str, Pixels]:
         """Frame of the image that the maps are laid on, and its pixels."""
         original, shown = tuple(meta['ori_shape'][:2]), tuple(meta['img_shape'][:2])
-        scale = meta.get('scale_factor')
-        # Without one a classifier's step may have cropped (EfficientNetCenterCrop).
-        told = scale or original == shown or self._host.NEEDS_WHOLE_IMAGE
-        if told and loaded.image is not None and loaded.image.shape[:2] == original:
-            scale = scale or (1, 1)
+        told = meta.get('scale_factor')
+        image = loaded.image
+        if image is not None and image.shape[:2] != original:
+            image = None
+        if image is not None and (told or self._host.NEEDS_WHOLE_IMAGE):
+            scale = told or (1, 1)
             whole = (original[0] * scale[1], original[1] * scale[0])
             if all(round(a) <= b for a, b in zip(whole, shown, strict=True)):
-                return 'ori_shape', loaded.image
+                return 'ori_shape', image
         if self._host.NEEDS_WHOLE_IMAGE:
             raise InferenceError(
                 'the test pipeline crops, or changes the size without saying how, so '
                 'that prediction and attention cannot be laid on the image; resize only'
             )
-        return 'img_shape', network_input(loaded.inputs, meta, self.is_bgr)
+        seen = network_input(loaded.inputs, meta, self.is_bgr)
+        # With no scale told a step may have enlarged a part (EfficientNetCenterCrop).
+        if image is not None and not told and np.array_equal(seen, image):
+            return 'ori_shape', image
+        return 'img_shape', seen
 
     def _init_model(
         self, cfg: Config | ConfigDict, weights: str | None, device: str = 'cpu'

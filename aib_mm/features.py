@@ -137,14 +137,14 @@ class NeckLosses:
     def __init__(self, losses: Mapping[str, Tensor]) -> None:
         self.values = dict(losses)
         self.taken = False
-        self.price: float | None = None
+        self.price: tuple[float, ...] | None = None
 
     def take(self) -> dict[str, Tensor]:
         """The losses the first time, then nothing."""
         taken, self.taken = self.taken, True
         return {} if taken else dict(self.values)
 
-    def settle_price(self, price: float) -> float:
+    def settle_price(self, price: tuple[float, ...]) -> tuple[float, ...]:
         """The price of whoever comes first, which is the one that is paid."""
         self.price = price if self.price is None else self.price
         return self.price
@@ -311,7 +311,7 @@ class AttendedFeatures(WithAttention):
         """
         return self._losses.take()
 
-    def settle_price(self, price: float) -> float:
+    def settle_price(self, price: tuple[float, ...]) -> tuple[float, ...]:
         """The price of the first head that asks: the one that is paid."""
         return self._losses.settle_price(price)
 

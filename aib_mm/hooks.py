@@ -109,7 +109,7 @@ class AIBLossHook(_ForwardObserver):
         # A head of aib_mm may have taken them already.
         found = [take_losses(features) for features in attended]
         self.neck_loss.check_taken(found)
-        if 'loss' in output and any(found):
+        if 'loss' in output and 'loss_cls' not in output and any(found):
             # mmpretrain's heads. The log's "loss" is the total.
             output['loss_cls'] = output.pop('loss')
         for taken in found:

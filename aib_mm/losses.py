@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModule
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from aib_mm import gaussian
 from aib_mm.encoders import GaussianLayer, Latent, LatentEncoder
-from aib_mm.errors import check_count, check_weight, choose
+from aib_mm.errors import check_weight, choose
 from aib_mm.features import AttendedFeatures
 from aib_mm.registry import build_part
 
@@ -59,6 +60,14 @@ class GaussianKL(BaseModule):
         return {'loss_kl': kl * UNITS[self.units]}
 
 
+class Price(NamedTuple):
+    """What a head says of the map's price; see ``NeckLoss``."""
+
+    attention_price: float
+    price_begin: float
+    price_end: float
+
+
 @dataclass(frozen=True)
 class NeckLoss:
     """``vq_weight · L_vq + commit_weight · L_cmt + price · map_nats``.
@@ -86,16 +95,19 @@ class NeckLoss:
     def __post_init__(self) -> None:
         for name in ('vq_weight', 'commit_weight', 'attention_price'):
             check_weight(name, getattr(self, name))
-        moments = (self.price_begin, self.price_end)
-        for name, moment in zip(('price_begin', 'price_end'), moments, strict=True):
-            if not isinstance(moment, float):
-                check_count(name, moment, 0)
-            elif not 0 <= moment <= 1:
+        moments = dict(price_begin=self.price_begin, price_end=self.price_end)
+        for name, moment in moments.items():
+            is_share = isinstance(moment, float) and 0 <= moment <= 1
+            is_count = isinstance(moment, int) and not isinstance(moment, bool)
+            if not is_share and not (is_count and moment >= 0):
                 raise ValueError(
-                    f'{name} is an iteration, an integer, or a share of them in [0, 1],'
-                    f' got {moment!r}'
+                    f'{name} must be an iteration, an integer >= 0, or a share of all, '
+                    f'a float in [0, 1], got {moment!r}'
                 )
-        if len({type(moment) for moment in moments if moment}) > 1:
+        if (
+            len({isinstance(moment, float) for moment in moments.values() if moment})
+            > 1
+        ):
             raise ValueError(
                 f'price_begin={self.price_begin} and price_end={self.price_end} must '
                 'both be iterations, integers, or both shares of them, floats'
@@ -123,8 +135,8 @@ class NeckLoss:
             hub.update_info(_SAID, True, resumed=False)
             print_log(
                 f'attention_price={self.attention_price} is never whole: the training '
-                f'has {count} iterations, and price_end={self.price_end}; set it to '
-                f'{count // 2}, say',
+                f'has {count} iterations, and price_end={self.price_end}; set '
+                'price_begin=0.25 and price_end=0.5, say, shares of them',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -259,15 +271,15 @@ class AIBLoss(BaseModule):
             ValueError: names the remedy.
         """
         self.neck_loss.check_neck(feats)
-        price = self.neck_loss.attention_price
         if not isinstance(feats, AttendedFeatures):
             return
+        mine = self.neck_loss
+        price = Price(mine.attention_price, mine.price_begin, mine.price_end)
         paid = feats.settle_price(price)
-        if price not in (0, paid):
+        if price.attention_price > 0 and price != paid:
             raise ValueError(
-                f'attention_price={price} is never paid: another head comes first, '
-                f'which takes the losses of the neck at attention_price={paid}; give '
-                'that head the price'
+                f'{price} is never paid: another head comes first, which takes the '
+                f'losses of the neck at {paid}; give that head the price'
             )
 
     def forward(

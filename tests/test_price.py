@@ -307,7 +307,7 @@ def test_a_price_that_the_training_never_reaches_is_said_once(hub, monkeypatch) 
         loss.price()
         loss.price()  # of another level
     (text,) = said
-    assert text.endswith('20 iterations, and price_end=30; set it to 10, say')
+    assert '20 iterations, and price_end=30; set price_begin=0.25 and' in text
 
 
 def test_a_price_adds_no_key_to_a_checkpoint() -> None:
@@ -334,8 +334,11 @@ def test_a_price_that_comes_second_is_refused_unless_it_is_the_firsts() -> None:
         AIBLoss(attention_price=first).check_neck(out)
         for price in (0.0, first):
             AIBLoss(attention_price=price).check_neck(out)
-        with pytest.raises(ValueError, match=rf'price=2 is never paid.*price={first}'):
+        message = rf'attention_price=2, .* is never paid.*attention_price={first}'
+        with pytest.raises(ValueError, match=message):
             AIBLoss(attention_price=2).check_neck(out)
+    with pytest.raises(ValueError, match=r'price_end=0\.9\) is never paid'):
+        AIBLoss(attention_price=0.5, price_end=0.9).check_neck(out)
 
 
 @pytest.mark.parametrize(
@@ -343,10 +346,13 @@ def test_a_price_that_comes_second_is_refused_unless_it_is_the_firsts() -> None:
     [
         (dict(attention_price=-1), 'attention_price must be finite and >= 0, got -1'),
         (dict(attention_price='1'), "attention_price must be finite and >= 0, got '1'"),
-        (dict(price_begin=-1), 'price_begin must be an integer >= 0, got -1'),
+        (
+            dict(price_begin=-1),
+            'price_begin must be an iteration, an integer >= 0.*got -1',
+        ),
         (dict(price_begin=9, price_end=3), 'price_end=3 is before price_begin=9'),
-        (dict(price_end=1.5), r'price_end is .* a share .* in \[0, 1\], got 1\.5'),
-        (dict(price_end=math.nan), 'price_end is .* got nan'),
+        (dict(price_end=1.5), r'price_end must .* a share .* in \[0, 1\], got 1\.5'),
+        (dict(price_end=math.nan), 'price_end must .* got nan'),
         (
             dict(price_begin=9, price_end=0.5),
             r'price_begin=9 and price_end=0\.5 must both be',
@@ -407,6 +413,15 @@ def test_the_hook_prices_the_map_of_foreign_heads() -> None:
     assert 'map_nats' in logged
     torch.testing.assert_close(total, losses['loss_cls'] + losses['loss_price'])
     torch.testing.assert_close(logged['loss'], total)
+
+
+def test_the_hook_drops_no_loss_of_a_host() -> None:
+    model = Foreign()
+    hook = AIBLossHook(attention_price=0.5)
+    hook.before_train(SimpleNamespace(model=model))
+    model.forward = lambda x: dict(loss_cls=1.0, loss=model.neck((x,))[0].mean())
+    losses = model(features()[0])
+    assert {'loss', 'loss_cls', 'loss_price'} <= losses.keys()
 
 
 def test_the_hook_refuses_a_price_that_nothing_pays() -> None:

@@ -1,5 +1,6 @@
 """The made step of doctor and ``add``: its images, and the truth with them."""
 
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -45,6 +46,18 @@ def test_small_images_are_not_padded_to_the_size_of_crops() -> None:
     )
     assert run_step(cfg, model).side == 64
     assert seen == [(2, 3, 64, 64)] * 2
+
+
+def test_a_loss_that_is_no_number_is_named() -> None:
+    pytest.importorskip('mmseg')
+    cfg = Config(SEGMENTOR)
+    loss = dict(type='CrossEntropyLoss', loss_name='loss_mine', loss_weight=math.nan)
+    cfg.model.decode_head.loss_decode = loss
+    register(cfg)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(cfg.model)
+    with pytest.raises(ValueError, match=r'random weights: decode\.loss_mine$'):
+        run_step(cfg, model)
 
 
 def test_weights_are_not_loaded_where_their_type_is_left_out() -> None:

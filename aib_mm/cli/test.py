@@ -38,7 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
         '--allow-missing',
         action='store_true',
         help='test although the checkpoint lacks weights of the model, which stay '
-        'random; not if it lacks all of them',
+        'random, or has more of an attention; not if it lacks all of them',
     )
     add('--tta', action='store_true', help='test-time augmentation')
     add_shared_options(parser)

@@ -222,9 +222,9 @@ def _held(
         given = model.get('neck')
         necks = given if isinstance(given, list) else [given]
         names = [type_name(neck) for neck in necks[place.before :] if neck]
-        if learnt := [name for name in names if not name.endswith('Pooling')]:
+        if others := [name for name in names if name != facts.POOLING['type']]:
             raise UsageError(
-                f'our head pools by itself, and would take the place of {learnt} too: '
+                f'our head pools by itself, and would take the place of {others} too: '
                 'leave --bottleneck out to keep them'
             )
         return held

@@ -152,8 +152,9 @@ def _run(cfg: Config, model: BaseModel, host: str, side: int) -> Step:
     data = model.data_preprocessor(_batch(cfg, model, host, side), training=True)
     total, terms = model.parse_losses(model(**data, mode='loss'))
     if not total.isfinite():
-        broken = [name for name, value in terms.items() if not math.isfinite(value)]
-        raise ValueError(f'with random weights {", ".join(broken)} is not finite')
+        bad = [key for key, value in terms.items() if not math.isfinite(value)]
+        names = ', '.join([key for key in bad if 'loss' in key and key != 'loss'])
+        raise ValueError(f'not finite with random weights: {names or "the loss"}')
     total.backward()
     parameters = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     idle = [name for name, parameter in parameters if parameter.grad is None]

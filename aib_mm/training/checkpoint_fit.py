@@ -95,7 +95,8 @@ def check_fit(
         report: report of ``compare_keys``.
         model: the report's model.
         checkpoint: path or address.
-        allow_missing: whether a training starts from it; only a whole misfit raises.
+        allow_missing: what is missing, misshapen or too much is no error, but a
+            checkpoint of which nothing fits.
         remedy: ends the message.
 
     Raises:
@@ -116,12 +117,7 @@ def check_fit(
             f'{total} weights are missing or of another shape ({some}), and would stay '
             f'random; {remedy}'
         )
-    attends = tuple(
-        f'{at}.'
-        for at, part in model.named_modules()
-        if isinstance(part, AttentionModule)
-    )
-    others = [key for key in report.unexpected if key.startswith(attends)]
+    others = [key for key in report.unexpected if _attends(key, model)]
     if others and not allow_missing:
         raise CheckpointError(
             f'checkpoint {checkpoint} is of another attention than that of this {name},'
@@ -131,3 +127,13 @@ def check_fit(
         text = f'checkpoint {checkpoint} has {len(report.unexpected)} weights that '
         text += f'{name} does not: {first_few(report.unexpected, _SHOWN_KEYS)}'
         print_log(text, logger='current', level=logging.WARNING)
+
+
+def _attends(key: str, model: nn.Module) -> bool:
+    """Whether a weight is of an attention, but not of what its features go through."""
+    return any(
+        key.startswith(f'{name}.')
+        and key[len(name) + 1 :].partition('.')[0] not in module.feature_parts
+        for name, module in model.named_modules()
+        if isinstance(module, AttentionModule)
+    )
