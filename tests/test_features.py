@@ -152,8 +152,8 @@ def test_samples_are_drawn_once_for_all_readers() -> None:
     assert drawn.maps is out.samples
 
 
-@MODELS.register_module(name='Counting', force=True)
-class Counting(nn.Identity):
+@MODELS.register_module(name='CountsPasses', force=True)
+class CountsPasses(nn.Identity):
     """A post neck that counts its passes."""
 
     passes = 0
@@ -168,7 +168,7 @@ class Counting(nn.Identity):
 )
 def test_without_samples_the_features_are_the_expected_ones(options: dict) -> None:
     neck = AIBAttention(
-        [4], post_neck=dict(type='Counting'), test_samples=0, **options
+        [4], post_neck=dict(type='CountsPasses'), test_samples=0, **options
     ).eval()
     out = neck(features(4))
     assert neck.post_neck.passes == 1
